@@ -47,6 +47,14 @@ pub fn require_lab() -> Option<Lab> {
     or_skip(Lab::new())
 }
 
+/// A laboratory with two hosts and a quiet link between them: the peer's end, and the metered end. `None` as for
+/// [`require_lab`].
+pub fn quiet_pair() -> Result<Option<(Lab, [Interface; 2])>> {
+    let Some(lab) = require_lab() else { return Ok(None) };
+    let ends = lab.link([&lab.host("peer")?, &lab.host("metered")?], &LinkOptions::quiet())?;
+    Ok(Some((lab, ends)))
+}
+
 /// Returns something that a test needs, or handles its absence as [`require_lab`] does.
 pub fn or_skip<T>(needed: Result<T>) -> Option<T> {
     match needed {
@@ -254,11 +262,11 @@ pub struct Interface {
     pub host: Host,
     /// The name: `eth0` for the first interface of a host.
     pub name: String,
-    /// Its Ethernet address.
+    /// The Ethernet address.
     pub mac: Mac,
-    /// Its IPv4 address, in a /24.
+    /// The IPv4 address, in a /24.
     pub v4: Ipv4Addr,
-    /// Its IPv6 address, in a /64. A quiet link does not configure it.
+    /// The IPv6 address, in a /64. A quiet link does not configure this address.
     pub v6: Ipv6Addr,
     /// The switch port on the other side, in a [`Lab::segment`].
     port: Option<Port>,
@@ -279,7 +287,7 @@ impl Interface {
         index.with_context(|| format!("`ip -j link show` gave no index of {}", self.name))
     }
 
-    /// Its address of one IP version.
+    /// The address of one IP version.
     pub fn address(&self, version: IpVersion) -> IpAddr {
         match version {
             IpVersion::V4 => self.v4.into(),

@@ -6,6 +6,7 @@ pub mod agent;
 pub mod bpffs;
 pub mod captures;
 pub mod corpus;
+pub mod folder;
 pub mod frames;
 pub mod fuzz;
 pub mod hooks;

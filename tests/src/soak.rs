@@ -29,7 +29,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use self::limits::LIMIT;
 use self::measure::{Measure, Process, header};
-use self::schedule::{Deed, Fault, Past, Schedule, Step};
+use self::schedule::{Event, Fault, Past, Schedule, Step};
 use self::site::Site;
 use self::verdict::Verdict;
 use crate::lab::{Interface, Lab};
@@ -174,7 +174,7 @@ fn announce(screen: &Screen, plan: &Plan, periods: &[Vec<Step>]) {
     for (n, steps) in periods.iter().enumerate() {
         for step in steps {
             let at = period * n as u32 + step.at;
-            screen.line(&format!("  {:>6}  {:<18} {}", clock(at), step.deed.name(), step.deed));
+            screen.line(&format!("  {:>6}  {:<18} {}", clock(at), step.event.name(), step.event));
         }
     }
     screen.line("");
@@ -205,20 +205,20 @@ impl Soak<'_> {
     }
 
     fn step(&mut self, step: &Step, past: &mut Past, begun: &mut Vec<(Fault, u64)>, seed: u64) -> Result<()> {
-        self.log.event(step.deed.name(), &step.deed.to_string())?;
-        match step.deed {
-            Deed::Attack(attack, stranger) => {
+        self.log.event(step.event.name(), &step.event.to_string())?;
+        match step.event {
+            Event::Attack(attack, stranger) => {
                 past.attacks.push(attack.name);
                 let stranger = self.site.town.strangers[stranger].clone();
                 self.running.push((attack, launch(attack, stranger, self.site.town.server.clone(), seed)));
             }
-            Deed::Begin(fault) => {
+            Event::Begin(fault) => {
                 past.faults.push(fault);
                 begun.push((fault, unix_ms()));
                 self.site.begin(fault)?;
                 past.spans.push((unix_ms(), unix_ms()));
             }
-            Deed::End(fault) => {
+            Event::End(fault) => {
                 self.site.end(fault)?;
                 let of = begun.iter().find(|(other, _)| *other == fault);
                 past.spans.extend(of.map(|(_, from)| (*from, unix_ms())));

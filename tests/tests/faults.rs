@@ -70,17 +70,10 @@ fn flows(name: &str, frames: &[(u64, Vec<u8>)], arguments: &[&str]) -> Result<Ve
     flows_of(name, &Pcap::of(1).write(&records), arguments)
 }
 
-/// Whether the agent is built. These tests need no privileges.
-fn has_agent() -> bool {
-    or_skip(binary()).is_some()
-}
-
 /// Alternating gaps of 1.5 and 6.5 ms, in whole microseconds.
 #[test]
 fn the_deviation_of_gaps_agrees_with_their_times() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let frames: Vec<_> =
         [0, 1500, 8000, 9500, 16_000].map(|us| (us * 1000, tcp(true, [40_000, 80], ACK, 1, b""))).into();
     let flows = flows("deviation", &frames, &[])?;
@@ -102,9 +95,7 @@ fn ip_bytes(flows: &[Value], version: u64) -> Option<u64> {
 /// of its frame, however much of it was captured.
 #[test]
 fn an_ip_length_of_zero_extends_to_the_end_of_the_frame() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let large = [0x55; 100_000];
     let v4 = Frame::default().ipv4(&Ipv4::default()).tcp(&Tcp::default());
     let v6 = Frame::default().ipv6(&Ipv6::default()).tcp(&Tcp::default());
@@ -130,9 +121,7 @@ fn an_ip_length_of_zero_extends_to_the_end_of_the_frame() -> Result<()> {
 /// After No Next Header there is only padding, so a payload length of 0 is correct.
 #[test]
 fn an_ipv6_packet_may_consist_of_its_header() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let frame = Frame::default().ipv6(&Ipv6::default()).protocol(59, &[]).padded().finish();
     let flows = flows("no-next-header", &[(0, frame)], &[])?;
     ensure!(flows.len() == 1 && ip_bytes(&flows, 6) == Some(40), "{flows:?}");
@@ -141,9 +130,7 @@ fn an_ipv6_packet_may_consist_of_its_header() -> Result<()> {
 
 #[test]
 fn ipv6_between_ipv4_mapped_addresses_is_not_ipv4() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let v4 = Ipv4::default();
     let mapped =
         Ipv6 { source: v4.source.to_ipv6_mapped(), destination: v4.destination.to_ipv6_mapped(), ..Ipv6::default() };
@@ -164,9 +151,7 @@ fn ipv6_between_ipv4_mapped_addresses_is_not_ipv4() -> Result<()> {
 /// VLAN tags of switches from before IEEE 802.1ad, outer and inner, on Ethernet and after a cooked header.
 #[test]
 fn older_vlan_tags_are_read() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     for outer in ether_type::OLDER_SERVICE_VLANS {
         let tagged = Frame::default().tag(outer, 100).tag(ether_type::VLAN, 200);
         let frame = tagged.ipv4(&Ipv4::default()).udp(Ports::default()).finish();
@@ -196,9 +181,7 @@ fn opened(flows: &[Value], count: usize, destination: (&str, u64), by: &str) -> 
 /// Incoming packets at a client: only the answers of a server, or a connection from before the capture.
 #[test]
 fn the_client_is_the_initiator_whichever_packets_were_captured() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let down = |client, flags| tcp(false, [client, 8080], flags, 1, b"");
     // Many connections, each of which is answered.
     let frames: Vec<_> = (0..400u16)
@@ -223,9 +206,7 @@ fn the_client_is_the_initiator_whichever_packets_were_captured() -> Result<()> {
 
 #[test]
 fn the_sender_of_answers_without_requests_is_the_responder() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     for port in [53, 123] {
         let ports = Ports { source: port, destination: 40_000 };
         let answer = Frame::default().ipv4(&ipv4(false)).udp(ports).payload(&[0; 48]).finish();
@@ -239,9 +220,7 @@ fn the_sender_of_answers_without_requests_is_the_responder() -> Result<()> {
 /// Packets of either side at intervals above the idle timeout. Neither port belongs to a service.
 #[test]
 fn an_idle_connection_keeps_its_initiator() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let segment = |up, flags| tcp(up, [40_000, 50_000], flags, 1, b"");
     let mut frames = vec![(0, segment(true, SYN)), (MS, segment(false, SYN | ACK))];
     frames.extend((1..5).map(|n| (n * 60 * SECOND, segment(n % 2 == 0, ACK))));
@@ -253,9 +232,7 @@ fn an_idle_connection_keeps_its_initiator() -> Result<()> {
 /// A server sends FIN again, long after both sides have closed. Neither port belongs to a service.
 #[test]
 fn a_late_segment_of_a_closed_connection_keeps_its_initiator() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let segment = |up, flags| tcp(up, [40_000, 50_000], flags, 1, b"");
     let closed = [(true, SYN), (false, SYN | ACK), (true, FIN | ACK), (false, FIN | ACK)];
     let mut frames: Vec<_> = (0..).zip(closed).map(|(n, (up, flags))| (n * 100 * MS, segment(up, flags))).collect();
@@ -269,9 +246,7 @@ fn a_late_segment_of_a_closed_connection_keeps_its_initiator() -> Result<()> {
 /// connection.
 #[test]
 fn an_error_of_a_router_has_the_initiator_of_the_open_session_that_it_quotes() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let segment = |up, flags, payload: &[u8]| tcp(up, [40_000, 9000], flags, 1, payload);
     let data = segment(false, PSH | ACK, &[0; 1000]);
     let router = Ipv4 { source: [10, 0, 0, 254].into(), destination: [10, 0, 0, 2].into(), ..Ipv4::default() };
@@ -295,9 +270,7 @@ fn an_error_of_a_router_has_the_initiator_of_the_open_session_that_it_quotes() -
 /// A scan of closed UDP ports, and of ports behind a router that rejects: the errors are no flows to the scanner.
 #[test]
 fn an_icmp_error_is_counted_with_the_flow_that_it_quotes() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let router = Ipv4 { source: [10, 0, 0, 254].into(), ..ipv4(false) };
     let mut records = Vec::new();
     for (n, port) in (0..100).zip(30_000..) {
@@ -337,9 +310,7 @@ fn udp(ports: [u16; 2], payload: &[u8]) -> Vec<u8> {
 /// Gaps of 1.5 and 6.5 ms plus or minus some ns: sums of their squares keep what is below a µs.
 #[test]
 fn the_deviation_of_gaps_in_nanoseconds_agrees_with_whole_microseconds() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let times = [0, 1_500_999, 8_001_998, 9_502_997, 16_003_996];
     let frames: Vec<_> = times.map(|ns| (ns, tcp(true, [40_000, 80], ACK, 1, b""))).into();
     let records: Vec<_> = frames.iter().map(|(ns, bytes)| Record::whole(BEGIN_NS + ns, bytes.clone())).collect();
@@ -393,9 +364,7 @@ const INTERVALS: [&str; 4] = ["10ms", "500ms", "1s", "10s"];
 
 #[test]
 fn two_connections_on_the_same_ports_are_two_records_at_any_interval() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     for apart_ms in [300, 3000] {
         let frames = [connection(0), connection(apart_ms * MS)].concat();
         for interval in INTERVALS {
@@ -408,9 +377,7 @@ fn two_connections_on_the_same_ports_are_two_records_at_any_interval() -> Result
 
 #[test]
 fn each_refused_attempt_on_the_same_ports_is_a_record_at_any_interval_and_phase() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     for phase_ms in [200, 700] {
         let mut frames = vec![(0, udp([1, 2], b"z"))];
         for attempt in 0..3 {
@@ -428,9 +395,7 @@ fn each_refused_attempt_on_the_same_ports_is_a_record_at_any_interval_and_phase(
 
 #[test]
 fn an_idle_timeout_shorter_than_the_interval_is_kept() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let frames: Vec<_> = (0..5).map(|n| (n * 3000 * MS, udp([5000, 53], &[b'x'; 20]))).collect();
     for interval in INTERVALS {
         let flows = flows("idle", &frames, &["--idle-timeout", "1s", "--interval", interval])?;
@@ -498,9 +463,7 @@ fn reported(name: &str) -> Option<PathBuf> {
 
 #[test]
 fn published_data_sets_are_read_as_they_are() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let inputs = Inputs::new()?;
     let label = |attack: bool| if attack { "Web Attack – XSS" } else { "BENIGN" };
     let header = " Bytes, Ratio, Label\n";
@@ -545,9 +508,7 @@ fn published_data_sets_are_read_as_they_are() -> Result<()> {
 
 #[test]
 fn the_index_of_a_data_frame_is_not_trained_on() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let inputs = Inputs::new()?;
     // Sorted by label, so that the row number predicts the label, and no other column does.
     let rows: String = measured()
@@ -578,9 +539,7 @@ fn the_index_of_a_data_frame_is_not_trained_on() -> Result<()> {
 
 #[test]
 fn an_unknown_label_or_column_is_an_error_that_lists_the_existing_ones() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let inputs = Inputs::new()?;
     let path = inputs.file("a.csv", format!("x,Label\n{}", "1,BENIGN\n2,scan\n".repeat(20)).as_bytes())?;
     let model = inputs.0.path().join("m.json").display().to_string();
@@ -645,9 +604,7 @@ fn read_input(bytes: &[u8]) -> Result<(Vec<Value>, String)> {
 /// Two or three interfaces with a connection each. Their clocks differ by a minute in either direction, or by an hour.
 #[test]
 fn interfaces_may_have_different_clocks() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     const HOUR: i64 = 3600 * SECOND as i64;
     const MINUTE: i64 = 60 * SECOND as i64;
     for skews in
@@ -682,9 +639,7 @@ fn interfaces_may_have_different_clocks() -> Result<()> {
 /// An interface whose first packet comes after a long silence uses the clock of the others.
 #[test]
 fn an_interface_may_be_silent_for_a_long_time() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let mut packets: Vec<_> = paced_connection(40_000, 0).into_iter().map(|(at, bytes)| (0, at, at, bytes)).collect();
     for (number, port, begin) in [(1, 40_001, 600), (0, 40_002, 601), (2, 40_003, 1200), (2, 40_004, 1300)] {
         let connection = paced_connection(port, begin * SECOND).into_iter();
@@ -700,9 +655,7 @@ fn an_interface_may_be_silent_for_a_long_time() -> Result<()> {
 /// that is behind.
 #[test]
 fn rotated_files_with_several_clocks_are_one_capture() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let mut packets = Vec::new();
     for (number, skew) in [(0, 100), (1, 40)] {
         let connection = paced_connection(40_000 + number, 0).into_iter();
@@ -732,9 +685,7 @@ fn rotated_files_with_several_clocks_are_one_capture() -> Result<()> {
 /// A late packet counts at the latest time before it. A clock that is set back ends open flows.
 #[test]
 fn times_that_go_back_by_more_than_a_second_are_reported_once() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let ack = |at: u64| (at, tcp(true, [40_000, 80], ACK, 1, b""));
     let capture = |times: &[u64]| {
         let records = times.iter().map(|at| Record::whole(BEGIN_NS + 100 * SECOND + at * SECOND, ack(0).1));
@@ -755,9 +706,7 @@ fn times_that_go_back_by_more_than_a_second_are_reported_once() -> Result<()> {
 /// The files that `tcpdump -C` writes of one flow, in the order of a shell pattern and in others.
 #[test]
 fn rotated_files_are_one_capture_in_any_order() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let folder = std::env::temp_dir().join(format!("flowml-rotated-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
     let name = |n: usize| folder.join(if n == 0 { "rot.pcap".to_owned() } else { format!("rot.pcap{n}") });
@@ -791,9 +740,7 @@ fn rotated_files_are_one_capture_in_any_order() -> Result<()> {
 /// Timers run while nothing is written to a pipe, and packets after that are not late.
 #[test]
 fn flows_end_while_a_pipe_is_silent() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let ack = |port: u16| tcp(true, [port, 80], ACK, 1, b"");
     let record = |seconds: u64, port| Record::whole(BEGIN_NS + seconds * SECOND, ack(port));
     let mut command = Command::new(binary()?);

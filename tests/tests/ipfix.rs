@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use flowml_tests::agent::{Agent, binary};
+use flowml_tests::folder::Folder;
 use flowml_tests::lab::{Host, IpVersion, Lab, LinkOptions, or_skip, require_lab, wait_until};
 use flowml_tests::process::Process;
 use flowml_tests::traffic::peers::{Exchange, UdpService, udp_exchange};
@@ -38,27 +39,6 @@ fn prepare(name: &str, programs: &[&str]) -> Result<Option<(Lab, Host, Folder)>>
     }
     let host = lab.host("collector")?;
     Ok(Some((lab, host, Folder::new(name)?)))
-}
-
-/// A folder for the files of a test. It is removed at the end of the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("flowml-ipfix-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
-        Ok(Self(path))
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 /// The common form of a flow: addresses, ports (0 for ICMP), and packets and IP bytes of both directions.
@@ -134,7 +114,7 @@ struct Nfcapd {
 impl Nfcapd {
     fn start(host: &Host, folder: &Folder, address: &str) -> Result<Self> {
         let (version, sockets) = if address.contains(':') { ("-6", "udp6") } else { ("-4", "udp") };
-        let flows = folder.path("nfcapd");
+        let flows = folder.argument("nfcapd");
         fs::create_dir_all(&flows).with_context(|| format!("making {flows}"))?;
         let process = host.spawn(["nfcapd", version, "-b", address, "-p", PORT, "-w", &flows, "-t", "3600"])?;
         wait_for_words(&process, "Startup")?;
@@ -186,7 +166,7 @@ struct Wire {
 
 impl Wire {
     fn tap(host: &Host, folder: &Folder, transport: &str) -> Result<Self> {
-        let path = folder.path("wire.pcap");
+        let path = folder.argument("wire.pcap");
         let arguments =
             ["tcpdump", "-i", "lo", "-U", "--immediate-mode", "-Z", "root", "-w", &path, transport, "port", PORT];
         let process = host.spawn(arguments)?;
@@ -303,7 +283,7 @@ fn nfdump_wireshark_and_libfixbuf_agree_with_our_rows_over_tcp() -> Result<()> {
     let rows = Exported::read(&host, &format!("tcp://127.0.0.1:{PORT}"), &["--learn"])?;
     let stream = received.join().ok().context("the listener")??;
     relay(&host, &stream)?;
-    let path = folder.path("stream.ipfix");
+    let path = folder.argument("stream.ipfix");
     fs::write(&path, &stream).with_context(|| format!("writing {path}"))?;
     let flows = rows.flows().count() as u64;
     let totals = [flows, rows.sum("bidirectional_packets"), rows.sum("bidirectional_bytes")];
@@ -317,7 +297,7 @@ fn nfdump_wireshark_and_libfixbuf_agree_with_our_rows_over_tcp() -> Result<()> {
 fn pmacct_agrees_with_our_rows() -> Result<()> {
     let Some((_lab, host, folder)) = prepare("pmacct", &["nfacctd"])? else { return Ok(()) };
     let (primitives, configuration, output) =
-        (folder.path("primitives"), folder.path("configuration"), folder.path("flows"));
+        (folder.argument("primitives"), folder.argument("configuration"), folder.argument("flows"));
     // Payload bytes, and the field that distinguishes fragments from the packets that they are parts of.
     let own = "name=payload field_type=32473:1 len=8 semantics=u_int\n\
                name=properties field_type=32473:12 len=2 semantics=u_int\n";
@@ -408,7 +388,7 @@ fn a_live_run_exports_all_flows_and_waits_for_a_collector() -> Result<()> {
     let rows = Exported { code: report.code, stderr: String::new(), rows: report.records.clone() };
     ensure!(rows.flows().count() == 2, "{summary}");
     assert_eq!(nfcapd.finish()?, rows.sorted());
-    let path = folder.path("stream.ipfix");
+    let path = folder.argument("stream.ipfix");
     fs::write(&path, received.join().ok().context("the listener")??)?;
     let totals = [2, rows.sum("bidirectional_packets"), rows.sum("bidirectional_bytes")];
     assert_eq!(libfixbuf(&server, &path)?, totals);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use flowml_tests::frames::{Frame, Ipv4, NAMED, NOBODY, Named, Ports, flag};
-use flowml_tests::lab::{Counters, IpVersion, Lab, LinkOptions, require_lab, wait_until};
+use flowml_tests::lab::{Counters, IpVersion, Lab, LinkOptions, quiet_pair, require_lab, wait_until};
 use flowml_tests::traffic::attack::{self, ATTACKS, Attack, Scene};
 use flowml_tests::traffic::background::{Background, Habits, TCP_PORTS};
 use flowml_tests::traffic::peers::{Exchange, Served, TcpClient, TcpService, UdpService, udp_exchange};
@@ -189,18 +189,9 @@ fn a_quiet_link_has_no_other_packets() -> Result<()> {
     Ok(())
 }
 
-/// Two hosts and a quiet link between them.
-macro_rules! quiet_pair {
-    () => {{
-        let Some(lab) = require_lab() else { return Ok(()) };
-        let ends = lab.link([&lab.host("a")?, &lab.host("b")?], &LinkOptions::quiet())?;
-        (lab, ends)
-    }};
-}
-
 #[test]
 fn an_interface_counts_exactly_what_was_sent() -> Result<()> {
-    let (_lab, [here, there]) = quiet_pair!();
+    let Some((_lab, [here, there])) = quiet_pair()? else { return Ok(()) };
     let frames: Vec<_> = [0, 1, 18, 500, 1472]
         .map(|length| {
             Frame::between(here.mac, NOBODY)
@@ -220,7 +211,7 @@ fn an_interface_counts_exactly_what_was_sent() -> Result<()> {
 
 #[test]
 fn two_cpus_at_once_lose_nothing() -> Result<()> {
-    let (_lab, [here, there]) = quiet_pair!();
+    let Some((_lab, [here, there])) = quiet_pair()? else { return Ok(()) };
     let spray = |cpu: usize| {
         let spray = FlowSpray { first: (cpu as u32) << 20, ..FlowSpray::unanswered(&there, 10_000, 200_000) };
         on_cpu(cpu, || FrameSender::open(&here)?.spray(&spray, Rate::Full))?
@@ -239,7 +230,7 @@ fn two_cpus_at_once_lose_nothing() -> Result<()> {
 
 #[test]
 fn a_rate_is_kept() -> Result<()> {
-    let (_lab, [here, there]) = quiet_pair!();
+    let Some((_lab, [here, there])) = quiet_pair()? else { return Ok(()) };
     let start = std::time::Instant::now();
     FrameSender::open(&here)?.spray(&FlowSpray::unanswered(&there, 10, 1000), Rate::PerSecond(2000))?;
     // The last batch, of two frames, is due one batch before the end.
@@ -250,7 +241,7 @@ fn a_rate_is_kept() -> Result<()> {
 
 #[test]
 fn sprayed_packets_have_the_expected_flows() -> Result<()> {
-    let (_lab, [here, there]) = quiet_pair!();
+    let Some((_lab, [here, there])) = quiet_pair()? else { return Ok(()) };
     let receiver = FrameReceiver::open(&there)?;
     let spray = FlowSpray { first: 0x1_fffe, ..FlowSpray::unanswered(&there, 3, 6) };
     FrameSender::open(&here)?.spray(&spray, Rate::Full)?;
@@ -265,7 +256,7 @@ fn sprayed_packets_have_the_expected_flows() -> Result<()> {
 
 #[test]
 fn frames_arrive_with_their_tags_and_as_they_were_sent() -> Result<()> {
-    let (_lab, [here, there]) = quiet_pair!();
+    let Some((_lab, [here, there])) = quiet_pair()? else { return Ok(()) };
     let (sender, receiver) = (FrameSender::open(&here)?, FrameReceiver::open(&there)?);
     // A packet socket rejects frames that are shorter than a header, or longer than the MTU with room for one tag. The
     // kernel discards a frame that ends in its tag or two bytes after it (`skb_vlan_untag`), before sockets see it.

@@ -10,7 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use flowml_tests::agent::{Agent, PublicBinary, Report, binary};
 use flowml_tests::hooks::Hooks;
-use flowml_tests::lab::{Host, Interface, Lab, LinkOptions, require_lab, wait_until};
+use flowml_tests::lab::{Host, Interface, Lab, LinkOptions, quiet_pair, require_lab, wait_until};
 use flowml_tests::objects::Objects;
 use flowml_tests::traffic::raw::{FlowSpray, FrameSender, Rate, Sent};
 use flowml_user::capture::attach::TcHook;
@@ -20,15 +20,6 @@ use serde_json::Value;
 
 /// Longest time for the agent to end or to report something on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
-
-/// Two hosts and a quiet link between them: the peer's end, and the metered end.
-macro_rules! quiet_pair {
-    () => {{
-        let Some(lab) = require_lab() else { return Ok(()) };
-        let ends = lab.link([&lab.host("peer")?, &lab.host("metered")?], &LinkOptions::quiet())?;
-        (lab, ends)
-    }};
-}
 
 /// Sends packets of many flows, and waits until the other end has received all of them.
 fn send(from: &Interface, to: &Interface, flows: u32, packets: u64) -> Result<Sent> {
@@ -90,7 +81,7 @@ fn assert_refused(output: &Output, code: i32, words: &[&str]) -> Result<()> {
 #[test]
 fn a_signal_drains_once_and_leaves_nothing() -> Result<()> {
     for signal in [Signal::INT, Signal::TERM] {
-        let (_lab, [peer, metered]) = quiet_pair!();
+        let Some((_lab, [peer, metered])) = quiet_pair()? else { return Ok(()) };
         let tables = std::env::temp_dir().join(format!("flowml-signal-{}", std::process::id()));
         let output = format!("parquet={}", tables.display());
         // No interval and no timeout ends during the test: everything that is counted comes from the last drain.
@@ -122,7 +113,7 @@ fn a_signal_drains_once_and_leaves_nothing() -> Result<()> {
 fn a_killed_agent_leaves_nothing() -> Result<()> {
     let has_links = TcHook::of_kernel() == TcHook::Tcx;
     for mode in ["native", "generic", "tc"] {
-        let (_lab, [peer, metered]) = quiet_pair!();
+        let Some((_lab, [peer, metered])) = quiet_pair()? else { return Ok(()) };
         let direction = if has_links || mode == "tc" { "both" } else { "ingress" };
         let agent = Agent::meter(&metered, &["--direction", direction, "--xdp-mode", mode])?;
         let objects = Objects::held_by(agent.id())?;
@@ -169,7 +160,7 @@ fn the_run_continues_when_interfaces_are_removed_and_waits_without_any() -> Resu
 
 #[test]
 fn an_interface_that_is_down_is_metered_when_it_comes_up() -> Result<()> {
-    let (_lab, [peer, metered]) = quiet_pair!();
+    let Some((_lab, [peer, metered])) = quiet_pair()? else { return Ok(()) };
     metered.host.ip(&["link", "set", &metered.name, "down"])?;
     let agent = Agent::meter(&metered, &[])?;
     wait_until(LIMIT, || Ok(agent.stderr().contains(&format!("{} is down", metered.name))))
@@ -187,7 +178,7 @@ fn an_interface_that_is_down_is_metered_when_it_comes_up() -> Result<()> {
 #[test]
 fn an_existing_xdp_program_is_named_and_left_alone() -> Result<()> {
     for mode in ["native", "generic"] {
-        let (_lab, [peer, metered]) = quiet_pair!();
+        let Some((_lab, [peer, metered])) = quiet_pair()? else { return Ok(()) };
         let first = Agent::meter(&metered, &["--xdp-mode", mode])?;
         let program = metered.host.show_link(&metered.name)?["xdp"].clone();
         let named = ["flowml_xdp", &format!("id {}", program["prog"]["id"]), &metered.name, "--xdp-mode tc"];
@@ -226,7 +217,7 @@ fn an_existing_xdp_program_is_named_and_left_alone() -> Result<()> {
 
 #[test]
 fn without_permission_there_is_one_clear_line() -> Result<()> {
-    let (_lab, [_, metered]) = quiet_pair!();
+    let Some((_lab, [_, metered])) = quiet_pair()? else { return Ok(()) };
     let copy = PublicBinary::new()?;
     let program = copy.program();
     let program = program.to_str().context("a path in UTF-8")?;
@@ -250,7 +241,7 @@ fn a_kernel_whose_programs_preempt_each_other_is_refused() -> Result<()> {
         else mount -t tmpfs none /boot && gunzip -c "$1" > "/boot/config-$(uname -r)" || exit 99
         fi
         shift; exec "$@""#;
-    let (_lab, [_, metered]) = quiet_pair!();
+    let Some((_lab, [_, metered])) = quiet_pair()? else { return Ok(()) };
     let folder = tempfile::tempdir()?;
     let config = folder.path().join("config.gz");
     let mut file = GzEncoder::new(fs::File::create(&config)?, Compression::fast());
@@ -277,7 +268,7 @@ fn a_kernel_whose_programs_preempt_each_other_is_refused() -> Result<()> {
 
 #[test]
 fn an_unknown_interface_is_refused_with_a_list_of_existing_ones() -> Result<()> {
-    let (_lab, [_, metered]) = quiet_pair!();
+    let Some((_lab, [_, metered])) = quiet_pair()? else { return Ok(()) };
     let output = run(&metered.host, &["run", "-i", &metered.name, "-i", "nowhere7"])?;
     assert_refused(&output, 1, &["\"nowhere7\"", "lo", &metered.name])?;
     assert_eq!(Hooks::of(&metered)?, Hooks::default());
@@ -286,7 +277,7 @@ fn an_unknown_interface_is_refused_with_a_list_of_existing_ones() -> Result<()> 
 
 #[test]
 fn without_an_interface_the_default_route_decides() -> Result<()> {
-    let (_lab, [peer, metered]) = quiet_pair!();
+    let Some((_lab, [peer, metered])) = quiet_pair()? else { return Ok(()) };
     let output = run(&metered.host, &["run"])?;
     assert_refused(&output, 1, &["no default route", "-i", &metered.name])?;
 
@@ -301,7 +292,7 @@ fn without_an_interface_the_default_route_decides() -> Result<()> {
 
 #[test]
 fn wrong_usage_is_reported_in_one_line_and_nothing_starts() -> Result<()> {
-    let (_lab, [_, metered]) = quiet_pair!();
+    let Some((_lab, [_, metered])) = quiet_pair()? else { return Ok(()) };
     let table: [(&[&str], &[&str]); 10] = [
         (&["-o", "xml=-"], &["--output", "'xml=-'", "jsonl=PATH"]),
         (&["-o", "jsonl=x", "-o", "csv=./x"], &["--output", "./x", "a different one"]),
@@ -324,7 +315,7 @@ fn wrong_usage_is_reported_in_one_line_and_nothing_starts() -> Result<()> {
 
 #[test]
 fn an_output_that_cannot_be_opened_ends_the_run_before_attaching() -> Result<()> {
-    let (_lab, [_, metered]) = quiet_pair!();
+    let Some((_lab, [_, metered])) = quiet_pair()? else { return Ok(()) };
     for kind in ["jsonl", "csv"] {
         let path = "/nonexistent-directory/flows";
         let output = run(&metered.host, &["run", "-i", &metered.name, "-o", &format!("{kind}={path}")])?;
@@ -336,7 +327,7 @@ fn an_output_that_cannot_be_opened_ends_the_run_before_attaching() -> Result<()>
 
 #[test]
 fn the_run_ends_in_order_when_standard_output_is_closed() -> Result<()> {
-    let (_lab, [peer, metered]) = quiet_pair!();
+    let Some((_lab, [peer, metered])) = quiet_pair()? else { return Ok(()) };
     let program = binary()?;
     let script = r#"{ "$@"; echo "exit code $?" >&2; } | head -n 1"#;
     let arguments = ["sh", "-c", script, "sh", program.to_str().context("a path in UTF-8")?, "run"];
@@ -358,7 +349,7 @@ fn the_run_ends_in_order_when_standard_output_is_closed() -> Result<()> {
 
 #[test]
 fn a_run_ends_after_its_duration() -> Result<()> {
-    let (_lab, [peer, metered]) = quiet_pair!();
+    let Some((_lab, [peer, metered])) = quiet_pair()? else { return Ok(()) };
     let agent = Agent::meter(&metered, &["--duration", "2s"])?;
     let sender = FrameSender::open(&peer)?;
     sender.spray(&FlowSpray::unanswered(&metered, 10, 100), Rate::Full)?;
@@ -408,7 +399,7 @@ fn two_links(lab: &Lab, peer: &Host, metered: &Host) -> Result<[(Interface, Inte
 
 #[test]
 fn the_shortest_interval_loses_nothing_under_traffic() -> Result<()> {
-    let (_lab, [peer, metered]) = quiet_pair!();
+    let Some((_lab, [peer, metered])) = quiet_pair()? else { return Ok(()) };
     let agent = Agent::meter(&metered, &["--interval", "10ms"])?;
     let spray = FlowSpray::unanswered(&metered, 200, 20_000);
     let sent = FrameSender::open(&peer)?.spray(&spray, Rate::PerSecond(20_000))?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use flowml_tests::agent::{Agent, binary};
-use flowml_tests::lab::{Interface, LinkOptions, require_lab, wait_until};
+use flowml_tests::lab::{Interface, quiet_pair, wait_until};
 use flowml_tests::traffic::raw::{FlowSpray, FrameSender, Rate, Sent};
 use flowml_user::dataset::{RowType, TableReader};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -20,15 +20,6 @@ use tempfile::TempDir;
 
 /// Longest time for a step on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// Two hosts and a quiet link between them: the peer's end, and the metered end.
-macro_rules! quiet_pair {
-    () => {{
-        let Some(lab) = require_lab() else { return Ok(()) };
-        let ends = lab.link([&lab.host("peer")?, &lab.host("metered")?], &LinkOptions::quiet())?;
-        (lab, ends)
-    }};
-}
 
 /// Sends packets, each of its own flow, and waits until the other end has received all of them.
 fn send(from: &Interface, to: &Interface, packets: u32) -> Result<Sent> {
@@ -143,7 +134,7 @@ fn with_stalled([from, to]: &[Interface; 2], outputs: &Outputs, stalled: &[Strin
 
 #[test]
 fn a_stalled_output_delays_nothing_else() -> Result<()> {
-    let (_lab, ends) = quiet_pair!();
+    let Some((_lab, ends)) = quiet_pair()? else { return Ok(()) };
     for format in ["jsonl", "csv"] {
         let outputs = Outputs::new()?;
         fifo(&outputs.path("fifo"))?;
@@ -164,7 +155,7 @@ fn a_stalled_output_delays_nothing_else() -> Result<()> {
 #[test]
 #[ignore = "it takes minutes, of a machine that does nothing else: cargo xtask test --long"]
 fn an_output_that_stalls_for_half_a_minute_delays_nothing_else() -> Result<()> {
-    let (_lab, ends) = quiet_pair!();
+    let Some((_lab, ends)) = quiet_pair()? else { return Ok(()) };
     let collector = ends[1].host.enter(|| TcpListener::bind("127.0.0.1:0"))??;
     let collector = format!("ipfix=tcp://{}", collector.local_addr()?);
     for chosen in [&["jsonl"][..], &["csv"], &["ipfix"], &["jsonl", "csv", "ipfix"]] {
@@ -184,7 +175,7 @@ fn an_output_that_stalls_for_half_a_minute_delays_nothing_else() -> Result<()> {
 /// A reader that opens the FIFO late gets all rows from the first on.
 #[test]
 fn a_fifo_is_opened_when_its_reader_opens_it() -> Result<()> {
-    let (_lab, [from, to]) = quiet_pair!();
+    let Some((_lab, [from, to])) = quiet_pair()? else { return Ok(()) };
     let outputs = Outputs::new()?;
     let path = outputs.path("fifo");
     fifo(&path)?;
@@ -214,7 +205,7 @@ fn a_fifo_is_opened_when_its_reader_opens_it() -> Result<()> {
 /// Outputs and standard error are pipes that no process reads. Every way to end the run works nevertheless.
 #[test]
 fn a_run_ends_although_no_process_reads_its_output() -> Result<()> {
-    let (_lab, [from, to]) = quiet_pair!();
+    let Some((_lab, [from, to])) = quiet_pair()? else { return Ok(()) };
     let outputs = Outputs::new()?;
     fifo(&outputs.path("fifo"))?;
     let program = binary()?;
@@ -257,7 +248,7 @@ fn parts(folder: &Path) -> Result<usize> {
 /// A killed agent loses only the rows of files that it has not completed.
 #[test]
 fn a_killed_agent_leaves_complete_files() -> Result<()> {
-    let (_lab, [from, to]) = quiet_pair!();
+    let Some((_lab, [from, to])) = quiet_pair()? else { return Ok(()) };
     let outputs = Outputs::new()?;
     let tables = outputs.path("tables");
     let output = outputs.argument("parquet", "tables,rotate=1s");
@@ -291,7 +282,7 @@ fn a_killed_agent_leaves_complete_files() -> Result<()> {
 /// Rows of CSV and JSON lines continue in the next file. A file is complete when it has its final name.
 #[test]
 fn streams_continue_in_the_next_file() -> Result<()> {
-    let (_lab, [from, to]) = quiet_pair!();
+    let Some((_lab, [from, to])) = quiet_pair()? else { return Ok(()) };
     let outputs = Outputs::new()?;
     let arguments = [outputs.argument("csv", "flows.csv,rotate=1s"), outputs.argument("jsonl", "rows.jsonl,rotate=1s")];
     let [csv, jsonl] = &arguments;

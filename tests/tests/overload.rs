@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use flowml_tests::agent::{Agent, Report};
 use flowml_tests::frames::{Frame, Ipv4, NOBODY, Tcp, flag};
-use flowml_tests::lab::{Interface, LinkOptions, require_lab, wait_until};
+use flowml_tests::lab::{Interface, quiet_pair, wait_until};
 use flowml_tests::proc_status::field;
 use flowml_tests::scrape::{METRICS, Scrape};
 use flowml_tests::traffic::raw::{FlowSpray, FrameSender, Rate, Sent};
@@ -20,15 +20,6 @@ use serde_json::Value;
 
 /// Longest time for a step on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
-
-/// Two hosts and a quiet link between them: the peer's end, and the metered end.
-macro_rules! quiet_pair {
-    () => {{
-        let Some(lab) = require_lab() else { return Ok(()) };
-        let ends = lab.link([&lab.host("peer")?, &lab.host("metered")?], &LinkOptions::quiet())?;
-        (lab, ends)
-    }};
-}
 
 /// Sends one packet for each of this many flows, and waits until the other end has received all of them.
 fn flood(from: &Interface, to: &Interface, flows: u32, rate: Rate) -> Result<Sent> {
@@ -54,7 +45,7 @@ fn assert_accounts_for(report: &Report, sent: Sent) -> Result<()> {
 /// reported once, and the run ends in order.
 #[test]
 fn packets_without_room_are_counted_and_the_run_continues() -> Result<()> {
-    let (_lab, [from, to]) = quiet_pair!();
+    let Some((_lab, [from, to])) = quiet_pair()? else { return Ok(()) };
     let small = ["--memory-max", "1MiB", "--flow-capacity", "1024", "--interval", "100ms", "--metrics", METRICS];
     let agent = Agent::meter(&to, &small)?;
     let sent = flood(&from, &to, 40_000, Rate::Full)?;
@@ -73,7 +64,7 @@ fn packets_without_room_are_counted_and_the_run_continues() -> Result<()> {
 /// one row, and the overload ends after the flood.
 #[test]
 fn overload_is_counted_and_ends_after_the_flood() -> Result<()> {
-    let (_lab, [from, to]) = quiet_pair!();
+    let Some((_lab, [from, to])) = quiet_pair()? else { return Ok(()) };
     let small = ["--memory-max", "1MiB", "--flow-capacity", "1024", "--interval", "100ms", "--metrics", METRICS];
     let agent = Agent::meter(&to, &small)?;
     let level = || -> Result<f64> { Scrape::of(&to.host)?.value("flowml_overload_level") };
@@ -109,7 +100,7 @@ fn overload_is_counted_and_ends_after_the_flood() -> Result<()> {
 /// missing in the packet accounting.
 #[test]
 fn the_end_of_a_run_accounts_for_a_flood_of_open_flows() -> Result<()> {
-    let (_lab, [from, to]) = quiet_pair!();
+    let Some((_lab, [from, to])) = quiet_pair()? else { return Ok(()) };
     let folder = tempfile::tempdir()?;
     let rows = folder.path().join("rows.jsonl");
     let output = format!("jsonl={}", rows.display());
@@ -217,8 +208,7 @@ const CONNECTION_PACKETS: u64 = 290;
 
 /// Sends new flows from spoofed addresses for a minute, with a connection to SSH meanwhile.
 fn flood_for_a_minute(rate: u32) -> Result<Option<Flooded>> {
-    let Some(lab) = require_lab() else { return Ok(None) };
-    let [from, to] = lab.link([&lab.host("peer")?, &lab.host("metered")?], &LinkOptions::quiet())?;
+    let Some((_lab, [from, to])) = quiet_pair()? else { return Ok(None) };
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("rows.jsonl");
     let (output, memory) = (format!("jsonl={}", path.display()), format!("{MEMORY_MIB}MiB"));
@@ -317,7 +307,7 @@ impl Flooded {
         Ok(())
     }
 
-    /// Checks that drains and the incident were on time, and that the connection is whole.
+    /// Checks that drains and the incident were on time, and that the connection is one complete record.
     fn assert_is_on_time(&self) {
         let after = self.incident_after;
         assert!(after.is_some_and(|after| after < Duration::from_secs(2)), "{after:?}");

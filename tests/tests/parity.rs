@@ -18,6 +18,7 @@ use flowml_common::content::PayloadLimit;
 use flowml_common::packet::Skipped;
 use flowml_common::table::Metered;
 use flowml_tests::captures::{Interface, Order, PacketBlock, Pcap, Pcapng, Record, gzip, zstandard};
+use flowml_tests::folder::Folder;
 use flowml_tests::frames::NAMED;
 use flowml_tests::program::require_kernel;
 use flowml_tests::replay::{Compared, Reference, Replay, Unreplayable};
@@ -45,29 +46,6 @@ struct Tally {
     left_out: BTreeMap<Unreplayable, u64>,
 }
 
-/// A folder for the files of a test. It is removed at the end of the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("flowml-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
-        Ok(Self(path))
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf> {
-        let path = self.0.join(name);
-        fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
-        Ok(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 /// Does what `flowml read` does with a file, on any table that keeps this much payload. Returns the rows, and the
 /// problem of the file.
 fn read<T: FileTable>(
@@ -89,7 +67,7 @@ fn read_with<T: FileTable>(
     folder: &Folder,
     left_out: &mut BTreeMap<Unreplayable, u64>,
 ) -> Result<(Vec<u8>, Option<FileError>)> {
-    let rows = folder.0.join("rows.jsonl");
+    let rows = folder.path("rows.jsonl");
     let target = Target::Jsonl(Destination::File(rows.clone().into()));
     let inspector = payload.map(|_| inspector()).transpose()?;
     let columns = FlowColumns::of(inspector.as_ref());
@@ -335,7 +313,8 @@ fn captures_of_the_named_frames_agree() -> Result<()> {
         let snapped: Vec<_> = records.iter().map(|record| record.clone().snapped(snap)).collect();
         files.push((format!("snapped_{snap}.pcap"), ethernet.write(&snapped)));
     }
-    let paths: Vec<_> = files.iter().map(|(name, bytes)| folder.write(name, bytes)).collect::<Result<_>>()?;
+    let paths: Vec<_> =
+        files.iter().map(|(name, bytes)| Ok(folder.write(name, bytes)?.into())).collect::<Result<_>>()?;
     let (tally, compared) = compare_all("captures of the named frames", &paths)?;
     ensure!((tally.files, tally.refused, tally.incomplete) == (files.len() as u64, 0, 0), "{tally:?}");
     ensure!(!tally.left_out.contains_key(&Unreplayable::TooLong), "{tally:?}");
@@ -375,7 +354,7 @@ fn the_format_of_a_capture_does_not_matter() -> Result<()> {
     let mut expected = None;
     for (name, bytes) in files {
         let path = folder.write(name, &bytes)?;
-        let (rows, error) = read(table(), None, &path, &folder, &mut BTreeMap::new())?;
+        let (rows, error) = read(table(), None, path.as_ref(), &folder, &mut BTreeMap::new())?;
         ensure!(error.is_none(), "{error:?}");
         ensure!(expected.get_or_insert_with(|| rows.clone()) == &rows, "{name} gives other rows than a plain pcap");
     }
@@ -392,7 +371,7 @@ fn silences_change_no_row() -> Result<()> {
         let epochs = Epochs::new(interval, Timeouts::default().idle);
         let read = |epochs| {
             let learners = Some(Learners::new(FlowColumns::Headers, &settings));
-            read_with((learners, epochs, None), table(), &path, &folder, &mut BTreeMap::new())
+            read_with((learners, epochs, None), table(), path.as_ref(), &folder, &mut BTreeMap::new())
         };
         let (with, _) = read(epochs.clone())?;
         let (without, _) = read(epochs.without_leaps())?;

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use flowml_tests::agent::binary;
 use flowml_tests::captures::{Interface, Order, PacketBlock, Pcap, Pcapng, Record, gzip, zstandard};
+use flowml_tests::folder::Folder;
 use flowml_tests::frames::{Frame, Ipv4, NAMED, Ports};
 use flowml_tests::lab::or_skip;
 use flowml_user::dataset::{DatasetError, TableReader};
@@ -22,29 +23,6 @@ use serde_json::Value;
 
 /// Time of the first packet in ns.
 const BEGIN_NS: u64 = 1_700_000_000_000_000_000;
-
-/// A folder for the files of a test. It is removed at the end of the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("flowml-read-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
-        Ok(Self(path))
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<String> {
-        let path = self.0.join(name);
-        fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
-        Ok(path.display().to_string())
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// `count` packets of the named frames from the first one on, 0.1 s apart.
 fn records(begin_ns: u64, count: u64) -> Vec<Record> {
@@ -103,16 +81,9 @@ fn read(arguments: &[&str]) -> Result<Answer> {
     read_from(arguments, Stdio::null())
 }
 
-/// Whether the agent is built. These tests need no privileges.
-fn has_agent() -> bool {
-    or_skip(binary()).is_some()
-}
-
 #[test]
 fn a_capture_gives_its_flows_with_consistent_packet_accounting() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let folder = Folder::new("account")?;
     let path = folder.write("a.pcap", &capture(200))?;
     let answer = read(&[&path])?;
@@ -137,13 +108,11 @@ fn permissions(path: impl AsRef<Path>) -> Result<u32> {
 
 #[test]
 fn outputs_are_private_within_the_umask_unless_an_option_gives_other_permissions() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     for (umask, private) in [("022", 0o600), ("0277", 0o400)] {
         let folder = Folder::new(&format!("private-{umask}"))?;
         let capture = folder.write("a.pcap", &capture(3))?;
-        let path = |name: &str| folder.0.join(name).display().to_string();
+        let path = |name: &str| folder.argument(name);
         let outputs = [
             format!("csv={}", path("a.csv")),
             format!("jsonl={}", path("a.jsonl")),
@@ -175,12 +144,10 @@ fn outputs_are_private_within_the_umask_unless_an_option_gives_other_permissions
 
 #[test]
 fn consecutive_files_are_read_as_one_table() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let folder = Folder::new("dataset")?;
     let capture = folder.write("a.pcap", &minute_of_flows())?;
-    let tables = folder.0.join("tables");
+    let tables = folder.path("tables");
     let output = format!("parquet={},rotate=1h", tables.display());
     let mut flows = 0;
     for _ in 0..2 {
@@ -205,9 +172,7 @@ fn consecutive_files_are_read_as_one_table() -> Result<()> {
 
 #[test]
 fn payload_adds_columns_and_changes_no_others() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let path = format!("{}/corpus/ethernet.pcap", env!("CARGO_MANIFEST_DIR"));
     let without = read(&[&path])?;
     let with = read(&[&path, "--payload", "256", "--match", "curl=curl/\\d", "--match", "letters=a{100}"])?;
@@ -236,9 +201,7 @@ fn payload_adds_columns_and_changes_no_others() -> Result<()> {
 
 #[test]
 fn an_invalid_payload_length_or_pattern_is_wrong_usage() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     for (arguments, expected) in [
         (&["x", "--payload", "257"][..], "0..=256"),
         (&["x", "--payload", "9", "--match", "a=("], "not a valid regular expression: unclosed group"),
@@ -254,9 +217,7 @@ fn an_invalid_payload_length_or_pattern_is_wrong_usage() -> Result<()> {
 
 #[test]
 fn standard_input_and_several_files_are_read_like_one_capture() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let folder = Folder::new("several")?;
     let records = records(BEGIN_NS, 150);
     let write = |name: &str, records: &[Record]| folder.write(name, &Pcap::of(1).write(records));
@@ -281,9 +242,7 @@ fn standard_input_and_several_files_are_read_like_one_capture() -> Result<()> {
 
 #[test]
 fn a_truncated_file_gives_its_packets_and_the_offset_of_its_end() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let folder = Folder::new("cut")?;
     let file = capture(60);
     let last = Pcap::of(1).write(&records(BEGIN_NS, 59)).len();
@@ -305,9 +264,7 @@ fn a_truncated_file_gives_its_packets_and_the_offset_of_its_end() -> Result<()> 
 
 #[test]
 fn a_damaged_file_gives_the_packets_before_the_damage() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let folder = Folder::new("damaged")?;
     let at = capture(30).len();
     let mut pcap = capture(60);
@@ -345,8 +302,8 @@ struct Flushed {
     at: usize,
 }
 
-/// Packets in the first part of a [`Flushed`] capture, and in the whole capture. Each part is several times as long as
-/// the bytes that are requested of a decompressor at once.
+/// Packets in the first part of a [`Flushed`] capture, and in the complete capture. Each part is several times as long
+/// as the bytes that are requested of a decompressor at once.
 const PARTS: [u64; 2] = [9_000, 18_000];
 
 fn flushed<W: Write>(
@@ -366,9 +323,7 @@ fn flushed<W: Write>(
 /// All bytes that a decompressor has produced before the damage are used.
 #[test]
 fn a_compressed_file_gives_the_packets_before_its_damage() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let folder = Folder::new("compressed")?;
     let gzip = flushed(GzEncoder::new(Vec::new(), Compression::default()), GzEncoder::get_ref, GzEncoder::finish)?;
     // Without a checksum, some damages would give other bytes instead of an error.
@@ -402,9 +357,7 @@ fn a_compressed_file_gives_the_packets_before_its_damage() -> Result<()> {
 /// A silent pipe: a signal ends the run, and the packets read so far are in the records.
 #[test]
 fn a_signal_ends_the_wait_for_standard_input() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let file = capture(40);
     let compressed = gzip(&[&file])?;
     for (name, begin, packets, signal) in [
@@ -447,15 +400,13 @@ fn until_it_waits(child: &Child, input: &ChildStdin) -> Result<()> {
 
 #[test]
 fn files_that_are_no_captures_are_reported_and_the_others_are_read() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let folder = Folder::new("others")?;
     let good = folder.write("good", &capture(10))?;
     let ppp = Pcap::of(9).write(&records(BEGIN_NS, 3));
     let cases = [
-        ("nothing", folder.0.join("nothing").display().to_string(), "No such file"),
-        ("a folder", folder.0.display().to_string(), "it is a directory"),
+        ("nothing", folder.argument("nothing"), "No such file"),
+        ("a folder", folder.argument(""), "it is a directory"),
         ("no bytes", folder.write("empty", b"")?, "it is empty"),
         ("a text", folder.write("text", b"#!/bin/sh\necho no capture at all\n")?, "it is not a capture"),
         ("a compressed text", folder.write("text.gz", &gzip(&[b"no capture either"])?)?, "it is not a capture"),
@@ -471,12 +422,10 @@ fn files_that_are_no_captures_are_reported_and_the_others_are_read() -> Result<(
     Ok(())
 }
 
-/// A pcapng file may have interfaces of several link types. Those that are supported are read.
+/// A pcapng file may have interfaces of several link types. Interfaces with a supported link type are read.
 #[test]
 fn interfaces_beside_one_of_an_unsupported_link_type_are_read() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let folder = Folder::new("interfaces")?;
     let interfaces = [Interface::of(127), Interface::of(1)];
     let mut file = Pcapng::new(Order::Little, &interfaces);
@@ -500,9 +449,7 @@ fn interfaces_beside_one_of_an_unsupported_link_type_are_read() -> Result<()> {
 /// The profile of NFStream does not end flows by their flags.
 #[test]
 fn a_profile_determines_when_flows_end() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let folder = Folder::new("profile")?;
     let bytes = NAMED.iter().find(|named| named.skipped.is_none()).map(|named| (named.build)()).context("no frame")?;
     let at = |offset_s: u64| Record::whole(BEGIN_NS + offset_s * 1_000_000_000, bytes.clone());
@@ -533,12 +480,10 @@ fn minute_of_flows() -> Vec<u8> {
 /// Training takes longer than everything else in a reading, so rows are scored only on request.
 #[test]
 fn rows_are_scored_only_with_a_model_or_with_learning() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let folder = Folder::new("verdicts")?;
     let path = folder.write("a.pcap", &minute_of_flows())?;
-    let model = folder.0.join("model.json").display().to_string();
+    let model = folder.argument("model.json");
     let scored = |arguments: &[&str]| -> Result<(u64, Vec<Value>, String)> {
         let answer = read(&[&[path.as_str()], arguments].concat())?;
         ensure!(answer.code == Some(0) && answer.packets()? == 600, "{arguments:?}: {}", answer.stderr);
@@ -575,9 +520,7 @@ const VERDICT: [&str; 6] = ["cluster", "score", "probability", "anomaly", "withh
 
 #[test]
 fn standard_output_may_be_closed() -> Result<()> {
-    if !has_agent() {
-        return Ok(());
-    }
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
     let folder = Folder::new("gone")?;
     let path = folder.write("a.pcap", &capture(20_000))?;
     let mut child = Command::new(binary()?)

@@ -9,7 +9,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::traffic::attack::{ATTACKS, Attack, BEACON, syn_flood, udp_flood};
 
-/// Intervals of attacks and faults. A period has one for each interval, and at least two.
+/// Intervals of attacks and faults. A period has one attack and one fault for each interval, and at least two of each.
 const ATTACK_EVERY: Duration = Duration::from_secs(15);
 const FAULT_EVERY: Duration = Duration::from_secs(12);
 
@@ -22,16 +22,12 @@ const BUSY: (f64, f64) = (0.05, 0.75);
 /// Floods that are weaker than those of the demo. While the reader of an output is stalled, the rows of all floods must
 /// fit in the memory of that output.
 const FLOODS: [Attack; 2] = [
-    Attack {
-        name: "syn_flood",
-        what: "SYN to port 80 from spoofed sources, 5,000 a second",
-        launch: |scene| syn_flood(scene, 80, 20_000, 5000).map(drop),
-    },
-    Attack {
-        name: "udp_flood",
-        what: "datagrams of 512 bytes to random ports, 5,000 a second",
-        launch: |scene| udp_flood(scene, 512, 20_000, 5000).map(drop),
-    },
+    Attack::new("syn_flood", "SYN to port 80 from spoofed sources, 5,000 a second", |scene| {
+        syn_flood(scene, 80, 20_000, 5000).map(drop)
+    }),
+    Attack::new("udp_flood", "datagrams of 512 bytes to random ports, 5,000 a second", |scene| {
+        udp_flood(scene, 512, 20_000, 5000).map(drop)
+    }),
 ];
 
 /// Every kind of attack.
@@ -80,15 +76,15 @@ impl Fault {
 
 /// An event of the schedule.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Deed {
+pub(super) enum Event {
     /// An attack by the stranger with this index.
     Attack(&'static Attack, usize),
     Begin(Fault),
     End(Fault),
 }
 
-impl Deed {
-    /// Its name.
+impl Event {
+    /// The name of the attack or the fault.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Attack(attack, _) => attack.name,
@@ -97,7 +93,7 @@ impl Deed {
     }
 }
 
-impl fmt::Display for Deed {
+impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Attack(attack, stranger) => write!(f, "stranger{}: {}", stranger + 1, attack.what),
@@ -111,7 +107,7 @@ impl fmt::Display for Deed {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Step {
     pub(super) at: Duration,
-    pub(super) deed: Deed,
+    pub(super) event: Event,
 }
 
 /// The steps of consecutive periods, without an end.
@@ -138,18 +134,18 @@ impl Schedule {
         let mut steps = Vec::new();
         for _ in 0..attacks {
             let attack = self.attacks.draw(&mut self.random);
-            let deed = Deed::Attack(attack, self.random.gen_range(0..self.strangers));
+            let event = Event::Attack(attack, self.random.gen_range(0..self.strangers));
             let at = self.part(BUSY.0, BUSY.1);
-            steps.push(Step { at, deed });
+            steps.push(Step { at, event });
         }
         for _ in 0..faults {
             let fault = self.faults.draw(&mut self.random);
             let length = self.part(0.1, 0.3).min(LONGEST);
             let last = BUSY.1 - length.as_secs_f64() / self.period.as_secs_f64();
             let at = self.part(BUSY.0, last);
-            steps.push(Step { at, deed: Deed::Begin(fault) });
+            steps.push(Step { at, event: Event::Begin(fault) });
             if fault.words().3.is_some() {
-                steps.push(Step { at: at + length, deed: Deed::End(fault) });
+                steps.push(Step { at: at + length, event: Event::End(fault) });
             }
         }
         steps.sort_by_key(|step| step.at);
@@ -198,7 +194,7 @@ mod tests {
     fn printed(seed: u64) -> Vec<String> {
         let mut schedule = Schedule::new(seed, Duration::from_secs(15), 5);
         let periods: Vec<_> = (0..4).map(|_| schedule.period()).collect();
-        periods.iter().flatten().map(|step| format!("{:?} {}", step.at, step.deed)).collect()
+        periods.iter().flatten().map(|step| format!("{:?} {}", step.at, step.event)).collect()
     }
 
     #[test]
@@ -223,8 +219,8 @@ mod tests {
             assert!(steps.iter().all(|step| step.at <= period.mul_f64(BUSY.1)), "{steps:?}");
             let open = |steps: &[Step]| {
                 let begun =
-                    steps.iter().filter(|step| matches!(step.deed, Deed::Begin(fault) if fault.words().3.is_some()));
-                begun.count() - steps.iter().filter(|step| matches!(step.deed, Deed::End(_))).count()
+                    steps.iter().filter(|step| matches!(step.event, Event::Begin(fault) if fault.words().3.is_some()));
+                begun.count() - steps.iter().filter(|step| matches!(step.event, Event::End(_))).count()
             };
             assert_eq!(open(&steps), 0, "{steps:?}");
         }

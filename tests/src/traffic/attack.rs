@@ -38,51 +38,37 @@ pub struct Attack {
     pub launch: fn(Scene<'_>) -> Result<()>,
 }
 
+impl Attack {
+    pub(crate) const fn new(name: &'static str, what: &'static str, launch: fn(Scene<'_>) -> Result<()>) -> Self {
+        Self { name, what, launch }
+    }
+}
+
 /// Every kind of attack.
 pub const ATTACKS: &[Attack] = &[
-    Attack {
-        name: "port_scan",
-        what: "SYN to ports 1 to 2000 of one host",
-        launch: |scene| port_scan(scene, 2000, 1000).map(drop),
-    },
-    Attack {
-        name: "sweep",
-        what: "SYN to port 445 of 1000 hosts behind one router",
-        launch: |scene| sweep(scene, 445, 1000, 500).map(drop),
-    },
-    Attack {
-        name: "syn_flood",
-        what: "SYN to port 80 from spoofed sources, 20,000 a second",
-        launch: |scene| syn_flood(scene, 80, 60_000, 20_000).map(drop),
-    },
-    Attack {
-        name: "udp_flood",
-        what: "datagrams of 512 bytes to random ports, 10,000 a second",
-        launch: |scene| udp_flood(scene, 512, 30_000, 10_000).map(drop),
-    },
-    Attack {
-        name: "exfiltration",
-        what: "an upload of 40 MB by a host that otherwise downloads",
-        launch: |scene| exfiltration(scene, 40 << 20, 10 << 20),
-    },
-    Attack {
-        name: "slow_connections",
-        what: "200 requests to port 80 that are never finished",
-        launch: |scene| slow_connections(scene, 80, 200, Duration::from_secs(5)),
-    },
-    Attack {
-        name: "brute_force",
-        what: "150 short logins to port 22, 30 a second",
-        launch: |scene| brute_force(scene, 150, 30),
-    },
+    Attack::new("port_scan", "SYN to ports 1 to 2000 of one host", |scene| port_scan(scene, 2000, 1000).map(drop)),
+    Attack::new("sweep", "SYN to port 445 of 1000 hosts behind one router", |scene| {
+        sweep(scene, 445, 1000, 500).map(drop)
+    }),
+    Attack::new("syn_flood", "SYN to port 80 from spoofed sources, 20,000 a second", |scene| {
+        syn_flood(scene, 80, 60_000, 20_000).map(drop)
+    }),
+    Attack::new("udp_flood", "datagrams of 512 bytes to random ports, 10,000 a second", |scene| {
+        udp_flood(scene, 512, 30_000, 10_000).map(drop)
+    }),
+    Attack::new("exfiltration", "an upload of 40 MB by a host that otherwise downloads", |scene| {
+        exfiltration(scene, 40 << 20, 10 << 20)
+    }),
+    Attack::new("slow_connections", "200 requests to port 80 that are never finished", |scene| {
+        slow_connections(scene, 80, 200, Duration::from_secs(5))
+    }),
+    Attack::new("brute_force", "150 short logins to port 22, 30 a second", |scene| brute_force(scene, 150, 30)),
 ];
 
 /// An attack of so few packets that it is detected only by its regular period.
-pub const BEACON: Attack = Attack {
-    name: "beacon",
-    what: "a short request to port 443 every second, 12 times",
-    launch: |scene| beacon(scene, 12, Duration::from_secs(1)),
-};
+pub const BEACON: Attack = Attack::new("beacon", "a short request to port 443 every second, 12 times", |scene| {
+    beacon(scene, 12, Duration::from_secs(1))
+});
 
 /// TCP SYN to ports 1 to `ports` in random order, as nmap sends them. The victim answers.
 pub fn port_scan(scene: Scene<'_>, ports: u16, rate: u32) -> Result<Sent> {

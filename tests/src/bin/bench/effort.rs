@@ -1,11 +1,11 @@
-//! How thoroughly the bench measures.
+//! The effort of a measurement: full, or one round.
 
 /// The counts and rounds of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effort {
-    /// Those of BENCHMARKS.md.
+    /// The counts and rounds of BENCHMARKS.md.
     Full,
-    /// One round with the smallest counts: it shows that everything runs and that no flow is lost, and no speed.
+    /// One round with the smallest counts. It shows that everything runs and that no flow is lost, but no speed.
     Once,
 }
 

@@ -27,30 +27,19 @@ use crate::watching;
 /// Columns of the training table of both.
 const COLUMNS: usize = 20;
 const CLUSTERS: usize = 12;
-const TRAIN_GOAL: f64 = 0.8;
 
-const SCORE_GOAL_US: f64 = 1.0;
-/// Two million flows a second.
-const JUDGE_GOAL_US: f64 = 0.5;
-
-/// Goals in µs: score, tests and slow view of a flow together, and a host window with its score.
-const FLOW_GOAL_US: f64 = 1.5;
-const WINDOW_GOAL_US: f64 = 2.0;
-
-/// The sizes of a measurement.
+/// The size of a measurement.
 #[derive(Clone, Copy)]
-struct Counts {
-    /// Rows of the training table.
+struct Rounds {
+    /// Rows of each round: of the training table, or of a scored batch.
     rows: usize,
-    train_rounds: usize,
-    /// Rows of a scored batch.
-    batch: usize,
-    score_rounds: usize,
+    count: usize,
 }
 
 /// CPU times, one for each round.
 pub(crate) struct Costs {
-    counts: Counts,
+    training: Rounds,
+    scoring: Rounds,
     /// Preprocessing, k-means and calibration, in s.
     train: Vec<f64>,
     /// scikit-learn's fit alone, in s.
@@ -66,23 +55,21 @@ pub(crate) struct Costs {
 }
 
 pub(crate) fn measure(flows: &Path, effort: Effort) -> Result<Costs> {
-    let counts = effort.pick(
-        Counts { rows: 1_000_000, train_rounds: 3, batch: 4096, score_rounds: 21 },
-        Counts { rows: 5_000, train_rounds: 1, batch: 128, score_rounds: 1 },
-    );
-    let table = table(counts.rows)?;
+    let training = effort.pick(Rounds { rows: 1_000_000, count: 3 }, Rounds { rows: 5_000, count: 1 });
+    let scoring = effort.pick(Rounds { rows: 4096, count: 21 }, Rounds { rows: 128, count: 1 });
+    let table = table(training.rows)?;
     let folder = tempfile::tempdir().context("making a folder")?;
     let mut command = Command::new(agent::binary()?);
     command.arg("read").arg(flows).args(["--quiet", "-o"]).arg(format!("parquet={}", folder.path().display()));
     run(&mut command)?;
     let [(score, judge), (window, _)] = [
-        scores(&features(&folder.path().join("flows.parquet"), FLOW_FEATURES)?, FLOW_FEATURES, counts)?,
-        scores(&features(&folder.path().join("hosts.parquet"), HOST_FEATURES)?, HOST_FEATURES, counts)?,
+        scores(&features(&folder.path().join("flows.parquet"), FLOW_FEATURES)?, FLOW_FEATURES, scoring)?,
+        scores(&features(&folder.path().join("hosts.parquet"), HOST_FEATURES)?, HOST_FEATURES, scoring)?,
     ];
     let watching = watching::measure(flows, effort)?;
-    let mut costs = Costs { counts, train: vec![], minibatch: vec![], score, judge, window, watching };
+    let mut costs = Costs { training, scoring, train: vec![], minibatch: vec![], score, judge, window, watching };
     let rows = Roles::default().read(vec![TableReader::open(&table)?], |_| ())?;
-    for _ in 0..counts.train_rounds {
+    for _ in 0..training.count {
         costs.train.push(train(&rows)?);
         costs.minibatch.push(minibatch(&table)?);
     }
@@ -147,8 +134,8 @@ fn minibatch(table: &Path) -> Result<f64> {
 
 /// Times for each row in µs. First: scaling, the nearest cluster, the probability, the reasons of anomalies, and the
 /// update of the model. Second: the same without the update.
-fn scores<T>(rows: &Array2<f64>, of: &[Feature<T>], counts: Counts) -> Result<(Vec<f64>, Vec<f64>)> {
-    let Counts { batch: size, score_rounds, .. } = counts;
+fn scores<T>(rows: &Array2<f64>, of: &[Feature<T>], scoring: Rounds) -> Result<(Vec<f64>, Vec<f64>)> {
+    let Rounds { rows: size, count } = scoring;
     ensure!(rows.nrows() >= 2 * size, "there are {} rows, too few", rows.nrows());
     let mut learner =
         Learner::new(columns(of), Settings { warm_up_batches: 1, warm_up_rows: size, ..Settings::default() });
@@ -158,7 +145,7 @@ fn scores<T>(rows: &Array2<f64>, of: &[Feature<T>], counts: Counts) -> Result<(V
     };
     learner.observe(batch(0));
     let (mut observed, mut judged) = (Vec::new(), Vec::new());
-    for number in 1..=score_rounds {
+    for number in 1..=count {
         let begun = cpu_time();
         let verdicts = learner.judge(batch(number));
         judged.push(micros(begun, size));
@@ -188,44 +175,39 @@ fn features<T>(table: &Path, of: &[Feature<T>]) -> Result<Array2<f64>> {
 }
 
 impl Costs {
+    /// The ratios and their goals. Goals of times are in µs; 0.5 µs for a flow are two million flows per second.
     pub(crate) fn ratios(&self) -> [Ratio; 5] {
         let trained = self.train.iter().zip(&self.minibatch).map(|(ours, theirs)| ours / theirs);
-        [
-            Ratio {
-                name: "train_time_by_minibatchkmeans".to_owned(),
-                goal: Some(TRAIN_GOAL),
-                rounds: trained.collect(),
-            },
-            Ratio { name: "score_time_by_1_us".to_owned(), goal: Some(SCORE_GOAL_US), rounds: self.score.clone() },
-            Ratio { name: "judge_time_by_1_us".to_owned(), goal: Some(JUDGE_GOAL_US), rounds: self.judge.clone() },
-            Ratio { name: "flow_time_by_1_us".to_owned(), goal: Some(FLOW_GOAL_US), rounds: self.flow().collect() },
-            Ratio {
-                name: "host_window_time_by_1_us".to_owned(),
-                goal: Some(WINDOW_GOAL_US),
-                rounds: self.host_window().collect(),
-            },
-        ]
+        let rows = [
+            ("train_time_by_minibatchkmeans", 0.8, trained.collect()),
+            ("score_time_by_1_us", 1.0, self.score.clone()),
+            ("judge_time_by_1_us", 0.5, self.judge.clone()),
+            ("flow_time_by_1_us", 1.5, self.flow().collect()),
+            ("host_window_time_by_1_us", 2.0, self.host_window().collect()),
+        ];
+        rows.map(|(name, goal, rounds)| Ratio { name: name.to_owned(), goal: Some(goal), rounds })
     }
 
-    /// The whole cost of a flow in µs.
+    /// The cost of a flow, in µs: score, tests and slow view together.
     fn flow(&self) -> impl Iterator<Item = f64> {
         let score = median(&self.score);
         let watching::Costs { tests, views, .. } = &self.watching;
         tests.iter().zip(views).map(move |(tests, views)| score + tests + views)
     }
 
-    /// The whole cost of a host window in µs.
+    /// The cost of a host window with its score, in µs.
     fn host_window(&self) -> impl Iterator<Item = f64> {
         let score = median(&self.window);
         self.watching.hosts.iter().map(move |hosts| score + hosts)
     }
 
     pub(crate) fn print(&self) {
-        let Counts { rows, train_rounds, batch, score_rounds } = self.counts;
-        println!("Training on {rows} rows of {COLUMNS} columns, CPU s, medians of {train_rounds} rounds");
+        let Rounds { rows, count } = self.training;
+        println!("Training on {rows} rows of {COLUMNS} columns, CPU s, medians of {count} rounds");
         println!("{:<60} {:>7.2}", "flowml: preprocessing, k-means, calibration", median(&self.train));
         println!("{:<60} {:>7.2}", "scikit-learn's MiniBatchKMeans, fit only", median(&self.minibatch));
-        println!("Scoring a flow and training on it, CPU µs, median of {score_rounds} batches of {batch}");
+        let Rounds { rows, count } = self.scoring;
+        println!("Scoring a flow and training on it, CPU µs, median of {count} batches of {rows}");
         println!("{:<60} {:>7.2}", "k-means of a run, a flow", median(&self.score));
         println!("{:<60} {:>7.2}", "the same without training", median(&self.judge));
         println!("{:<60} {:>7.2}", "k-means of a run, a host window", median(&self.window));
