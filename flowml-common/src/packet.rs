@@ -114,7 +114,7 @@ impl Skipped {
 pub struct Packet {
     /// The key of its flow.
     pub key: FlowKey,
-    /// Its direction in that flow.
+    /// The direction of the packet in that flow.
     pub sender: Sender,
     /// The hook of the [`Frame`].
     pub hook: Hook,

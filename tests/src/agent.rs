@@ -93,7 +93,7 @@ impl Agent {
         self.process.id()
     }
 
-    /// Whether it is still running.
+    /// Whether the agent is still running.
     pub fn is_running(&self) -> Result<bool> {
         self.process.is_running()
     }
@@ -207,7 +207,7 @@ pub struct Report {
     pub signal: Option<i32>,
     /// The text on standard error.
     pub stderr: String,
-    /// Its records.
+    /// The records that the agent wrote.
     pub records: Vec<Value>,
 }
 

@@ -87,11 +87,11 @@ impl Bytes {
 /// A variant of pcap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pcap {
-    /// Byte order of its numbers.
+    /// Byte order of the file's numbers.
     pub order: Order,
-    /// Whether its times are in ns instead of µs.
+    /// Whether the times are in ns instead of µs.
     pub nanoseconds: bool,
-    /// Whether it has the longer records of Kuznetsov's modified format, whose times are in µs.
+    /// Whether the file has the longer records of Kuznetsov's modified format, whose times are in µs.
     pub modified: bool,
     /// The link type, with the bits above it that state the length of the FCS.
     pub link: u32,
@@ -104,7 +104,7 @@ impl Pcap {
         Self { order: Order::Little, nanoseconds: false, modified: false, link }
     }
 
-    /// Writes a whole file.
+    /// Writes a complete file.
     #[must_use]
     pub fn write(&self, records: &[Record]) -> Vec<u8> {
         let mut file = self.header();

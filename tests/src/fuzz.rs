@@ -61,7 +61,7 @@ pub fn run(name: &str, bytes: &[u8]) {
 /// The paths of a target's committed inputs.
 ///
 /// # Errors
-/// If its folder cannot be read.
+/// If the folder of the target cannot be read.
 pub fn corpus(target: &Target) -> Result<Vec<PathBuf>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target.name);
     let entries = fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;

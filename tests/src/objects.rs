@@ -68,7 +68,7 @@ impl Objects {
         Ok(Self(existing))
     }
 
-    /// Whether there are none.
+    /// Whether there are no objects.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -52,7 +52,7 @@ pub fn kernel_table_for(cpus: u32, capacity: u32) -> Result<KernelTable> {
         .context("loading the kernel object")
 }
 
-/// Values of `--payload` for tests: none, the smallest, whole chunks, partial chunks, and the largest.
+/// Values of `--payload` for tests: none, the smallest, full chunks, partial chunks, and the largest.
 pub const PAYLOAD_LIMITS: [Option<PayloadLimit>; 6] = [
     None,
     PayloadLimit::new(1),
@@ -79,7 +79,7 @@ impl Program {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::XdpFrags, Self::Xdp, Self::Ingress, Self::Egress];
 
-    /// Its name in the object.
+    /// The name in the object.
     pub const fn name(self) -> &'static str {
         match self {
             Self::XdpFrags => "flowml_xdp_frags",
@@ -139,8 +139,8 @@ impl Runner {
 
     /// Runs the program once. It must let the frame pass and leave it unchanged.
     ///
-    /// Returns whether it was run. The kernel does not run it without a whole Ethernet header, or if the frame is too
-    /// long for the test run of a classifier. No driver gives a frame in several buffers to [`Program::Xdp`].
+    /// Returns whether it was run. The kernel does not run it without a complete Ethernet header, or if the frame is
+    /// too long for the test run of a classifier. No driver gives a frame in several buffers to [`Program::Xdp`].
     pub fn run(&self, input: &Input<'_>) -> Result<bool> {
         if self.program == Program::Xdp && input.linear() < input.bytes.len() {
             return Ok(false);

@@ -45,7 +45,7 @@ const LONGEST: usize = LONGEST_LINEAR - TOLD + 17 * 4096;
 /// The reason why the kernel cannot process a frame of a capture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unreplayable {
-    /// The captured bytes do not contain the whole header of the link layer. `flowml read` counts the frame as
+    /// The captured bytes do not contain the complete header of the link layer. `flowml read` counts the frame as
     /// truncated.
     CutHeader,
     /// More bytes were captured than a test run accepts.
@@ -79,7 +79,7 @@ impl Unreplayable {
 struct Ethernet<'a> {
     header: Option<[u8; ETHERNET]>,
     behind: &'a [u8],
-    /// Its length minus that of the frame in the capture, in bytes.
+    /// The packet's length minus the length of the frame in the capture, in bytes.
     longer: i64,
 }
 

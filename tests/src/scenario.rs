@@ -144,16 +144,16 @@ pub struct Window {
     pub end_ms: u64,
     /// The probability that a normal window is as unusual; `None` while the agent warms up.
     pub probability: Option<f64>,
-    /// Whether it is an anomaly.
+    /// Whether the window is an anomaly.
     pub anomaly: bool,
 }
 
 /// An incident as it was reported at its start, with the kind of its last report.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Incident {
-    /// Its number in the run.
+    /// The number of the incident in the run.
     pub number: u64,
-    /// Its kind.
+    /// The kind of the incident.
     pub kind: String,
     /// End of the interval after which it was reported, in ms of Unix time.
     pub reported_ms: u64,
@@ -165,7 +165,7 @@ pub struct Incident {
     pub probability: f64,
     /// The features that caused it.
     pub reason: String,
-    /// Its summary in one sentence.
+    /// The summary in one sentence.
     pub summary: String,
 }
 

@@ -127,7 +127,7 @@ impl Twins {
     /// Waits until the kernel has metered one packet more than the userspace table.
     ///
     /// # Errors
-    /// If it has not within `limit`.
+    /// If the kernel has not metered the packet within `limit`.
     pub fn wait_for_packet(&mut self, limit: Duration) -> Result<()> {
         let awaited = self.vectors.counts().received.packets + 1;
         wait_until(limit, || Ok(self.value::<Head>("HEADS", self.partition())?.received.packets >= awaited))

@@ -1,6 +1,6 @@
 //! Checks that the kernel programs agree with the parser and table in userspace, byte for byte.
 //!
-//! Key, statistics and skip reason must be the same for every frame, whole and mutated.
+//! Key, statistics and skip reason must be the same for every frame, unchanged and mutated.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,10 +30,10 @@ const CAPACITY: u32 = 1024;
 /// Number of mutations for each program.
 const MUTATIONS: u64 = 12_000;
 
-/// Frames that no test run accepts, because they have no whole Ethernet header.
+/// Frames that no test run accepts, because they have no complete Ethernet header.
 const NO_HEADER: [&str; 3] = ["empty", "one_byte", "cut_in_ethernet"];
 
-/// Further frames that a classifier's test run does not accept, because they have no whole IP header. A laboratory's
+/// Further frames that a classifier's test run does not accept, because they have no complete IP header. A laboratory's
 /// link accepts them.
 const NO_IP_HEADER: [&str; 5] = [
     "cut_after_ethernet",

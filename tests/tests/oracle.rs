@@ -358,7 +358,7 @@ fn etherparse_agrees_on_named_frames_and_their_mutations() -> Result<()> {
     Ok(())
 }
 
-/// Compares on every Ethernet frame that was captured whole.
+/// Compares on every Ethernet frame that was captured completely.
 #[test]
 fn etherparse_agrees_on_captured_frames() -> Result<()> {
     let mut tally = Tally::default();

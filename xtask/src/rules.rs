@@ -17,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 
 /// A crate whose modules have an order.
 struct Ordered {
-    /// Its folder.
+    /// The folder of the crate.
     folder: &'static str,
     /// The file that declares the modules.
     root: &'static str,

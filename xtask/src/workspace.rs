@@ -26,7 +26,7 @@ pub(crate) fn static_target() -> String {
 }
 
 impl Profile {
-    /// Its folder in the target directory.
+    /// The folder in the target directory.
     fn folder(self) -> PathBuf {
         match self {
             Self::Dev => "debug".into(),

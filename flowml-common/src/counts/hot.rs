@@ -68,9 +68,9 @@ pub struct FlowCounts {
 #[derive(Clone, Copy)]
 #[must_use]
 pub struct Rare {
-    /// The time at which it is counted.
+    /// The time at which the packet is counted.
     pub(super) now: Stamp,
-    /// Whether it is the first packet of its direction.
+    /// Whether the packet is the first of its direction.
     pub(super) first: bool,
     /// Whether the other direction has packets.
     pub(super) answered: bool,

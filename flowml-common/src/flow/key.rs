@@ -116,8 +116,8 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Whether it comes first in a key with `other`, which has the same version. A derived comparison would also
-    /// compare the versions, for every packet.
+    /// Whether this endpoint is first in a key with `other`, which has the same IP version. A derived comparison would
+    /// also compare the versions, for every packet.
     #[inline(always)]
     const fn is_first(&self, other: &Self) -> bool {
         let (one, two) = (&self.address, &other.address);
@@ -170,7 +170,7 @@ impl FlowKey {
     }
 
     /// The key of a flow between two endpoints of one version of IP, the smaller first. `vlans` are the outer and the
-    /// inner id, 0 without one.
+    /// inner VLAN id; 0 without a VLAN tag.
     #[inline(always)]
     const fn new(ends: [Endpoint; 2], protocol: u8, later_fragment: bool, vlans: [u16; 2], interface: u32) -> Self {
         let [lower, upper] = ends;
@@ -207,7 +207,7 @@ impl FlowKey {
         (self.0[4] >> 32) as u32
     }
 
-    /// Outer and inner VLAN id, 0 without one.
+    /// Outer and inner VLAN id; 0 without a VLAN tag.
     pub const fn vlans(&self) -> [u16; 2] {
         [self.0[5] as u16, (self.0[5] >> 16) as u16]
     }

@@ -117,7 +117,7 @@ fn follow_extensions<C: Cursor>(network: &mut Network, cursor: &mut C) -> Result
                 network.protocol = fragment.next_header;
                 network.header_length = cursor.forget(network.header_length + u32::from(Fragment::LENGTH));
                 if fragment.offset() != 0 {
-                    // The following bytes are payload of the whole packet, not headers.
+                    // The following bytes are payload of the complete packet, not headers.
                     network.later_fragment = true;
                     return Ok(());
                 }

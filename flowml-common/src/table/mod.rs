@@ -51,9 +51,9 @@ use self::search::{Ready, ready};
 /// The result of metering a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metered {
-    /// It is in a flow.
+    /// The frame is in a flow.
     Counted,
-    /// It is in no flow, for this reason.
+    /// The frame is in no flow, for this reason.
     Skipped(Skipped),
 }
 

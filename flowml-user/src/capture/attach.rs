@@ -59,7 +59,7 @@ impl Wanted {
     /// All choices.
     pub const ALL: [Self; 4] = [Self::Auto, Self::Only(Mode::Native), Self::Only(Mode::Generic), Self::Only(Mode::Tc)];
 
-    /// Its name.
+    /// The name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

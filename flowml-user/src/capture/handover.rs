@@ -21,11 +21,11 @@ use super::shared::SharedArray;
 /// The state of the last drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// It is complete, and the current epoch counts.
+    /// The drain is complete, and the current epoch counts.
     Counting,
-    /// Its epoch has ended, and is not in the packet accounting.
+    /// The drained epoch has ended, and is not in the packet accounting.
     Ended,
-    /// Its counts are in the packet accounting, and may still be in the partitions.
+    /// The counts of the drain are in the packet accounting, and may still be in the partitions.
     Committed,
 }
 

@@ -17,7 +17,7 @@ pub struct Interface {
     pub name: String,
     /// Index.
     pub index: u32,
-    /// Whether it is administratively up.
+    /// Whether the interface is administratively up.
     pub up: bool,
     /// Largest packet without the Ethernet header, in bytes.
     pub mtu: u32,
@@ -35,7 +35,7 @@ pub struct Interface {
 /// Whether packets can arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
-    /// They can.
+    /// Packets can arrive.
     Up,
     /// There is no carrier.
     NoCarrier,
@@ -55,9 +55,9 @@ struct XdpId {
 pub struct XdpProgram {
     /// The kernel's id of the program.
     pub id: u32,
-    /// Whether it is generic XDP, which runs in the network stack after the driver.
+    /// Whether the mode is generic XDP, which runs in the network stack after the driver.
     pub generic: bool,
-    /// Its name. Only CAP_SYS_ADMIN can read it.
+    /// The name of the program. Only CAP_SYS_ADMIN can read the name.
     name: Option<String>,
 }
 
@@ -115,7 +115,7 @@ impl Interface {
         }
     }
 
-    /// Whether it is the loopback interface, which receives what it sends.
+    /// Whether this is the loopback interface, which receives the packets that it sends.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         self.link_type == LinkLayerType::Loopback
@@ -212,7 +212,7 @@ impl Interfaces {
     /// The interface with this name, which must be an Ethernet interface.
     ///
     /// # Errors
-    /// If it does not exist (with the names that do), or is not an Ethernet interface (with its link type).
+    /// If the interface does not exist (with the existing names), or is not an Ethernet interface (with its link type).
     pub fn named(&self, name: &str) -> Result<Interface, CaptureError> {
         let found = self.all.iter().find(|interface| interface.name == name);
         let interface =

@@ -9,7 +9,7 @@ use thiserror::Error;
 /// An error that prevents using a folder, or continuing the table in it.
 #[derive(Debug, Error)]
 pub enum PinError {
-    /// The folder is not in a BPF file system. Pins are files of one.
+    /// The folder is not in a BPF file system, and pins are files of a BPF file system.
     #[error(
         "{folder:?} is not in a BPF file system: expected a folder in one, as in /sys/fs/bpf/flowml (mount -t bpf bpf /sys/fs/bpf)"
     )]

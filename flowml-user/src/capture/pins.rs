@@ -43,7 +43,7 @@ const LINK: &str = "link_";
 /// A link that is pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LinkPin {
-    /// Its hook: the name of a mode, or `egress`.
+    /// The hook: the name of a mode, or `egress`.
     pub(super) hook: String,
     /// The number of its interface.
     pub(super) index: u32,
@@ -87,7 +87,7 @@ impl Pins {
     /// Opens and locks the folder, and creates it if it does not exist.
     ///
     /// # Errors
-    /// If it is not in a BPF file system, or if another process has locked it.
+    /// If the folder is not in a BPF file system, or if another process has locked it.
     pub fn open(folder: &Path) -> Result<Self, PinError> {
         let refused = |error| PinError::Folder { folder: folder.to_owned(), error };
         let made = !folder.try_exists().map_err(refused)?;

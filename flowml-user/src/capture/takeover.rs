@@ -126,7 +126,7 @@ fn keep_all(pins: &Pins, table: &KernelTable, attached: &mut [Attachment], is_ne
 /// Pins an attachment that was made while the agent runs.
 ///
 /// # Errors
-/// If it cannot be pinned. It is then detached.
+/// If the attachment cannot be pinned. It is then detached.
 pub(crate) fn keep_further(pins: &Pins, mut attachment: Attachment) -> Result<Attachment, CaptureError> {
     match pin(pins, &mut attachment) {
         Ok(_) => Ok(attachment),

@@ -224,7 +224,7 @@ impl Form {
 }
 
 /// The delimiter of a file, from its first bytes. It must divide all rows into the same number of fields, at least two.
-/// The one with the most fields is used.
+/// The delimiter with the most fields is used.
 fn delimiter_of(sample: &[u8]) -> u8 {
     // The last line may be cut off.
     let is_cut = sample.len() as u64 >= SAMPLE;

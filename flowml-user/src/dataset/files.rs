@@ -68,7 +68,7 @@ impl FileLabels {
     /// Reads a list.
     ///
     /// # Errors
-    /// If it cannot be read, or a row is invalid.
+    /// If the list cannot be read, or a row is invalid.
     pub fn read(table: TableReader) -> Result<Self, DatasetError> {
         let path = table.path().to_owned();
         let mut files = Vec::new();
@@ -98,7 +98,7 @@ impl FileLabels {
     /// Checks that the file is in the list.
     ///
     /// # Errors
-    /// If it is not.
+    /// If the file is not in the list.
     pub fn check(&self, file: &Path) -> Result<(), DatasetError> {
         let message = || format!("expected a row for {}", file.display());
         let missing = || DatasetError::Malformed { path: self.path.clone(), message: message() };

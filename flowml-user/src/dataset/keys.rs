@@ -14,9 +14,9 @@ pub const KEY_COLUMNS: [&str; 6] =
 /// One endpoint of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct End {
-    /// Its address.
+    /// The address.
     pub address: IpAddr,
-    /// Its port.
+    /// The port.
     pub port: u16,
 }
 
@@ -36,7 +36,7 @@ pub struct Key {
 /// A host and its window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HostKey {
-    /// Its address.
+    /// The address of the host.
     pub address: IpAddr,
     /// Start and end of the window, Unix time in ms.
     pub window_ms: (i64, i64),

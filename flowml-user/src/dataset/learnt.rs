@@ -87,7 +87,7 @@ impl Roles {
     /// Reads tables of one shape into memory, and calls `rows_read` with the number of rows so far.
     ///
     /// # Errors
-    /// If they cannot be read, differ in their columns, or lack a named column.
+    /// If the tables cannot be read, differ in their columns, or lack a named column.
     pub fn read(&self, tables: Vec<TableReader>, mut rows_read: impl FnMut(usize)) -> Result<Labelled, DatasetError> {
         let shape = Shape::of(&tables)?;
         tables.iter().try_for_each(|table| self.check(table, true))?;

@@ -7,10 +7,10 @@ use super::Encoding;
 /// Whether the first row of a CSV file names its columns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HeaderRow {
-    /// It names the columns.
+    /// The first row names the columns.
     #[default]
     Present,
-    /// It is a row like all others. Columns are named by their numbers, from 1.
+    /// The first row is a row like all others. Columns are named by their numbers, from 1.
     Absent,
 }
 
@@ -19,7 +19,7 @@ pub enum HeaderRow {
 pub struct Reading {
     /// Whether a CSV file has a header.
     pub header: HeaderRow,
-    /// The encoding of CSV files. Without it the encoding is detected.
+    /// The encoding of CSV files; `None` to detect the encoding.
     pub encoding: Option<Encoding>,
 }
 

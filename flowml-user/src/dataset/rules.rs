@@ -105,7 +105,7 @@ impl Rules {
     /// Reads the rules of a file.
     ///
     /// # Errors
-    /// If it cannot be read, or has invalid content. The error has the line and the column.
+    /// If the file cannot be read, or has invalid content. The error has the line and the column.
     pub fn read(path: &Path) -> Result<Self, RulesError> {
         let text = whole::read_text(path, LONGEST);
         let text = text.map_err(|source| RulesError::Read { path: path.to_owned(), source })?;

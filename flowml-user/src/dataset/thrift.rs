@@ -20,7 +20,7 @@ mod kind {
     pub(super) const STRUCTURE: u8 = 12;
 }
 
-/// Maximum nesting depth of structures. Those of Parquet are less than ten deep.
+/// Maximum nesting depth of structures. The structures of Parquet have fewer than ten levels.
 const DEEPEST: u8 = 32;
 
 /// A value whose type was read.
@@ -31,7 +31,7 @@ pub(super) struct Met {
 }
 
 impl Met {
-    /// Whether it is a boolean that is true.
+    /// Whether the value is a boolean and true.
     pub(super) const fn is_set(self) -> bool {
         self.kind == kind::TRUE
     }

@@ -65,7 +65,7 @@ impl TableWriter {
     /// Opens the file and truncates it; `-` is standard output.
     ///
     /// # Errors
-    /// If it cannot be written, or a column's type cannot be written as CSV.
+    /// If the file cannot be written, or a column's type cannot be written as CSV.
     pub fn open(path: &Path, format: TableFormat, schema: &SchemaRef) -> Result<Self, DatasetError> {
         let failed = |source| DatasetError::Write { path: path.to_owned(), source };
         let stream = match format {
@@ -101,7 +101,7 @@ impl TableWriter {
     /// Appends rows.
     ///
     /// # Errors
-    /// If they cannot be written.
+    /// If the rows cannot be written.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), DatasetError> {
         match &mut self.stream {
             Stream::Parquet(writer) => writer.write(batch)?,

@@ -19,7 +19,7 @@ struct Clock {
     interface: u32,
     /// Added to its times to get the time of the run, ns.
     shift_ns: i64,
-    /// Its latest time, as time of the run, ns.
+    /// The latest time of the clock, as time of the run, ns.
     latest_ns: u64,
 }
 
@@ -117,7 +117,7 @@ impl Clocks {
     /// The time at which a packet of `interface` counts. `time_ns` is its time on the clock of the interface, ns.
     ///
     /// A packet that is late on its own clock gets the latest time so far, so that time does not go back within a flow.
-    /// If it is late by more than the limit, the clock was set back. Then all clocks start again.
+    /// If the packet is late by more than the limit, the clock was set back. Then all clocks start again.
     #[inline]
     pub(super) fn place(&mut self, interface: u32, time_ns: u64) -> Placed {
         let begins = std::mem::take(&mut self.begins);

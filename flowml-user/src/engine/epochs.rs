@@ -17,7 +17,7 @@ pub enum Passed {
     Silence {
         /// Number of intervals.
         intervals: u64,
-        /// Their total length, ns.
+        /// The total length of these intervals, ns.
         silence_ns: u64,
     },
 }

@@ -261,8 +261,8 @@ impl Pipeline {
         }
     }
 
-    /// The time of the next timer, ns of the capture's clock. Before it an interval without packets changes only the
-    /// windows.
+    /// The time of the next timer, ns of the capture's clock. Before this time an interval without packets changes only
+    /// the windows.
     #[must_use]
     pub fn next_due_ns(&self) -> Option<u64> {
         self.sessions.next_due_ns()

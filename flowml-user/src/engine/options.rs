@@ -30,7 +30,7 @@ impl Direction {
     /// All directions.
     pub const ALL: [Self; 2] = [Self::Ingress, Self::Both];
 
-    /// Its name.
+    /// The name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -59,11 +59,11 @@ pub enum Hangup {
     Ends,
 }
 
-/// The options of a live run. Those of [`Options::default`] meter incoming packets of the interface of the default route
-/// until a signal.
+/// The options of a live run. With [`Options::default`] a run meters incoming packets of the interface of the default
+/// route until a signal.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The interfaces; that of the default route if there are none.
+    /// The interfaces. If there are none, the interface of the default route is metered.
     pub interfaces: Vec<Selector>,
     /// Interfaces that patterns do not select.
     pub exclude: Vec<Pattern>,

@@ -62,7 +62,7 @@ impl Moment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     GoesOn,
-    /// They cannot continue, with the reason.
+    /// The sessions cannot continue, with the reason.
     Ends(&'static str),
     /// Another run has drained the flow table since.
     IsPast,

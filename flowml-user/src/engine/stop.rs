@@ -48,7 +48,7 @@ impl Stop {
     }
 }
 
-/// Waits for the signal; waits forever without one.
+/// Waits for the signal. Waits forever if there is no signal.
 pub(super) async fn received(signal: Option<&mut Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),

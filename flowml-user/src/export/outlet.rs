@@ -66,7 +66,7 @@ pub(super) struct Outlet {
     reports: Receiver<Report>,
     /// Rows given to the output.
     given: u64,
-    /// Those of them that were dropped, mostly because the queue was full.
+    /// Rows given to the output that were dropped, mostly because the queue was full.
     dropped: u64,
     /// Whether rows were dropped since the output was last reported to accept rows.
     drops: bool,

@@ -16,7 +16,7 @@ use crate::session::Left;
 /// A metered interface, or a capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InterfaceReport {
-    /// Its name.
+    /// The name.
     pub name: String,
     /// The attach mode: `native`, `generic`, `tc`, or `file` for a capture.
     pub capture_mode: &'static str,
@@ -36,11 +36,11 @@ impl InterfaceReport {
 pub struct LearnerReport {
     /// The kind of its rows: `flows` or `hosts`.
     pub of: &'static str,
-    /// Its status.
+    /// The status of the learner.
     pub status: Status,
     /// The status of its candidate model, if there is one.
     pub beside: Option<Status>,
-    /// Its clusters, largest first.
+    /// The clusters of the learner, largest first.
     pub clusters: Vec<ClusterSummary>,
 }
 

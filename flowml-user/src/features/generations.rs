@@ -25,7 +25,7 @@ pub(crate) struct Generations<K, V> {
     began_ns: u64,
 }
 
-/// Whether it is this key. Tests count the comparisons.
+/// Whether both keys are equal. Tests count the comparisons.
 fn is_same<K: Eq>(known: &K, key: &K) -> bool {
     #[cfg(test)]
     COMPARISONS.with(|count| count.set(count.get() + 1));

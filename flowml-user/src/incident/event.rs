@@ -12,7 +12,7 @@ pub(super) const NAMED: usize = 8;
 /// The role of a host in an anomalous window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Role {
-    /// Its own activity is anomalous.
+    /// The host's own activity is anomalous.
     Source,
     /// The activity of others against it is anomalous.
     Target,
@@ -108,10 +108,10 @@ pub(super) fn severity(probability: f64) -> f64 {
 /// A change of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
-    /// It was opened.
+    /// The incident was opened.
     Open,
-    /// It is open, and a test has determined its kind.
+    /// The incident is open, and a test has determined its kind.
     Named,
-    /// It has ended.
+    /// The incident has ended.
     Closed,
 }

@@ -197,7 +197,7 @@ const fn is_down_weighted(kind: Kind) -> bool {
     matches!(kind, Kind::Beacon | Kind::Exfiltration)
 }
 
-/// Whether it is a flood of connections.
+/// Whether an incident of this kind is a flood of connections.
 const fn is_of_connections(kind: Kind) -> bool {
     matches!(kind, Kind::SynFlood | Kind::HttpFlood)
 }

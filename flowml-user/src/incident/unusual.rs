@@ -9,7 +9,7 @@ pub(super) struct Unusual<'a> {
     pub(super) window: &'a HostWindow,
     pub(super) verdict: &'a Verdict,
     pub(super) role: Role,
-    /// Whether it is below the incident level, or resembles one that an operator labelled as an attack.
+    /// Whether the probability is below the incident level, or an operator labelled similar windows as an attack.
     pub(super) is_rare: bool,
 }
 

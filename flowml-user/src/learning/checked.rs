@@ -111,7 +111,7 @@ pub(crate) fn holds(what: bool, otherwise: &str) -> Outcome {
 
 /// A node of a tree that is stored as an array.
 pub(crate) trait TreeNode {
-    /// Its right child, if it has children. The left child directly follows the node.
+    /// The right child, if the node has children. The left child directly follows the node.
     fn right(&self) -> Option<usize>;
 }
 

@@ -36,7 +36,7 @@ pub enum LearnError {
     Failed {
         /// The algorithm.
         what: &'static str,
-        /// Its error.
+        /// The error.
         reason: String,
     },
 }

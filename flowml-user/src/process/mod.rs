@@ -1,6 +1,6 @@
 //! Properties of the system and of this process, and their use by the agent.
 //!
-//! These are the kernel, memory, capabilities, the service manager, the journal, files (durable, private, whole, and
+//! These are the kernel, memory, capabilities, the service manager, the journal, files (durable, private, complete, and
 //! for the next run), plain text for terminals, the sandbox, durations and sizes as the user writes them, queues
 //! between threads, priorities of threads, and secrets of hashes.
 //!

@@ -57,12 +57,12 @@ pub(crate) fn fresh(path: &Path, mode: Option<Mode>) -> io::Result<File> {
 /// Creates a file that must not exist yet.
 ///
 /// # Errors
-/// If it exists, or the system refuses, or refuses the permissions.
+/// If the file exists, or the system refuses to create it or to set the permissions.
 pub fn new(path: &Path, mode: Option<Mode>) -> io::Result<File> {
     open(OpenOptions::new().write(true).create_new(true), path, mode)
 }
 
-/// Writes a whole file. An existing file keeps its permissions.
+/// Writes a complete file. An existing file keeps its permissions.
 ///
 /// # Errors
 /// If the system refuses.

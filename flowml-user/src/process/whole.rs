@@ -1,4 +1,4 @@
-//! Reading whole files into memory, up to a stated length.
+//! Reading complete files into memory, up to a stated length.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
@@ -7,7 +7,7 @@ use std::path::Path;
 /// Reads the bytes of a file.
 ///
 /// # Errors
-/// If it cannot be read, or is longer than `longest` bytes.
+/// If the file cannot be read, or is longer than `longest` bytes.
 pub fn read(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(longest + 1).read_to_end(&mut bytes)?;
@@ -20,7 +20,7 @@ pub fn read(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
 /// Reads the text of a file.
 ///
 /// # Errors
-/// If it cannot be read, is longer than `longest` bytes, or is not UTF-8.
+/// If the file cannot be read, is longer than `longest` bytes, or is not UTF-8.
 pub fn read_text(path: &Path, longest: u64) -> io::Result<String> {
     String::from_utf8(read(path, longest)?)
         .map_err(|error| io::Error::new(ErrorKind::InvalidData, format!("it is not UTF-8: {}", error.utf8_error())))

@@ -30,7 +30,7 @@ pub enum ValueType {
     Text,
     /// A whole number that is not negative.
     Integer,
-    /// A number that need not be whole.
+    /// A real number.
     Real,
     /// True or false.
     Flag,

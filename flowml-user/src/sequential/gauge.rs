@@ -154,7 +154,7 @@ impl Gauges {
         network.add_victim(event.victim, victim);
     }
 
-    /// Records an answer of a victim, if the host is one.
+    /// Records an answer of a host, if the host is a victim.
     pub(super) fn answer(&mut self, victim: Address) {
         for (gauges, key) in [(&mut self.hosts, victim), (&mut self.networks, prefix(victim))] {
             if let Some(gauge) = gauges.get_mut(&key) {
@@ -307,7 +307,7 @@ impl Gauge {
         }
     }
 
-    /// Whether it has no more information than a new gauge.
+    /// Whether this gauge has no more information than a new gauge.
     fn is_forgotten(&self) -> bool {
         !self.is_flood && self.count == 0 && self.mean < 0.1 && self.change.is_at_rest() && self.spreading.is_at_rest()
     }

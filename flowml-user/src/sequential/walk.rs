@@ -35,7 +35,7 @@ pub(super) enum Stand {
     Undecided,
     /// The traffic is normal, and the walk has started again.
     Normal,
-    /// It is an attack.
+    /// The traffic is an attack.
     Attack,
 }
 

@@ -36,7 +36,7 @@ impl Ended {
         Count { packets: self.stats.packets(), bytes: self.stats.frame_bytes() }
     }
 
-    /// Whether it is one packet, of a session without an earlier record.
+    /// Whether the record has one packet, and its session has no earlier record.
     #[must_use]
     pub(crate) const fn is_slight(&self) -> bool {
         self.stats.packets() == 1 && !self.continues
@@ -62,16 +62,17 @@ pub struct Standing {
     pub initiator: Sender,
     /// Whether the other side has ever sent a packet.
     pub answered: bool,
-    /// For ICMP errors, whether they are about packets to their sender, and not to a host behind it.
+    /// For ICMP errors: whether the packets that caused them were addressed to the sender of the errors, and not to a
+    /// host behind it.
     pub about_sender: bool,
 }
 
 /// Whether an absorbed partial flow is in a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
-    /// It is in a session.
+    /// The partial flow is in a session.
     InSession,
-    /// It is in none.
+    /// The partial flow is in no session.
     Not,
 }
 

@@ -41,8 +41,8 @@ impl Sessions {
         self.timers.earliest_ns()
     }
 
-    /// Ends all sessions, because the agent stops. Those that are already over get their own reason. As with
-    /// [`Self::expire`], there may be more: call it until it returns none.
+    /// Ends all sessions, because the agent stops. Sessions that are already over get their own reason. As with
+    /// [`Self::expire`], there may be more sessions: call this function until it returns none.
     #[must_use]
     pub fn flush(&mut self) -> Vec<Ended> {
         // No session is looked up any more.

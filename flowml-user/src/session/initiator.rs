@@ -24,7 +24,7 @@ pub enum Evidence {
     IcmpError,
     /// The session continues an ended one, with packets that do not open a connection.
     Continues,
-    /// Only one of the two ports is that of a service.
+    /// Only one of the two ports is the port of a service.
     ServicePort,
     /// None of these: the sender of the first packet.
     FirstPacket,
@@ -117,7 +117,7 @@ fn syn_senders(stats: &FlowStats) -> ([bool; 2], [bool; 2]) {
     (bare, [any[0] && !bare[0], any[1] && !bare[1]])
 }
 
-/// The one sender that is set. `None` if none or both are.
+/// The only sender that is set; `None` if no sender or both senders are set.
 const fn alone(senders: [bool; 2]) -> Option<Sender> {
     match senders {
         [true, false] => Some(Sender::Lower),
@@ -141,7 +141,7 @@ fn client(key: &FlowKey) -> Option<Sender> {
     alone([is_service_to(key.protocol(), upper, lower), is_service_to(key.protocol(), lower, upper)])
 }
 
-/// Whether it is a multicast or broadcast address, which no host can send from.
+/// Whether the address is multicast or broadcast. No host can send from such an address.
 fn is_group(address: Address) -> bool {
     let ip = address.to_ip();
     ip.is_multicast() || matches!(ip, IpAddr::V4(ip) if ip.is_broadcast())

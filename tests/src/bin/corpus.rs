@@ -80,7 +80,7 @@ fn show_reports(pasts: &[Past]) {
     }
 }
 
-/// Shows the agents' reports during normal traffic of all places at once. Fails if there is one.
+/// Shows the agents' reports during normal traffic of all places at once. Fails if there is a report.
 fn show_normal(plan: &Plan) -> Result<()> {
     let places = corpus::watch_normal(plan)?;
     places.iter().try_for_each(|(place, reports)| show_false(reports, place, plan))?;

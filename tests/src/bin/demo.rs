@@ -36,7 +36,7 @@ const ACTS: [Act; 5] = [
 
 /// One attack of the demo.
 struct Act {
-    /// Its name in [`ATTACKS`].
+    /// The name of the attack in [`ATTACKS`].
     attack: &'static str,
     by: By,
     /// The hosts that an incident must name to count as detection.

@@ -25,7 +25,7 @@ const LONG: u64 = 64 << 20;
 /// The only account of the site. It exists only for its SSH server, and has no password.
 pub(super) const ACCOUNT: &str = "town";
 
-/// Its user id and group id. No account of Debian has this id.
+/// The user id and group id of the account. No account of Debian has this id.
 const ACCOUNT_ID: u32 = 65533;
 
 /// A folder that is removed with its guard.

@@ -67,7 +67,7 @@ impl Fragment {
     pub const MIDDLE: Self = Self { offset: 185, more: true };
     /// The last of several fragments.
     pub const LAST: Self = Self { offset: 370, more: false };
-    /// The whole datagram after a fragment header (RFC 6946).
+    /// The complete datagram after a fragment header (RFC 6946).
     pub const ATOMIC: Self = Self { offset: 0, more: false };
 }
 

@@ -59,7 +59,7 @@ pub(super) fn run(bytes: &[u8]) {
     let plain = matches!(bytes, [0x0a, 0x0d, ..] | [0xa1 | 0x4d | 0xd4 | 0x34 | 0x1c | 0xab | 0xac, ..]);
     let gzip = matches!(bytes, [0x1f, 0x8b, ..]);
     assert!(!plain || captured + SHORTEST * frames.len() <= bytes.len(), "more frames than bytes");
-    // Frames before a cut are the same as in the whole file. zstd is an exception for the number of frames: a block
+    // Frames before a cut are the same as in the complete file. zstd is an exception for the number of frames: a block
     // that is found to be damaged at its end is lost, while an uncompressed block that is cut off is returned up to the
     // cut.
     for cut in [bytes.len() / 2, bytes.len().saturating_sub(1)] {

@@ -125,7 +125,7 @@ fn of_output(scrape: &Scrape, name: &str, end: &str) -> f64 {
 /// A column of the file.
 pub(super) struct MeasureColumn {
     pub(super) name: &'static str,
-    /// Its name in the chart, if it is drawn.
+    /// The name in the chart, if the measure is drawn.
     pub(super) drawn: Option<&'static str>,
     pub(super) value: fn(&Measure) -> f64,
 }

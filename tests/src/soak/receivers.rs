@@ -135,7 +135,7 @@ pub(super) struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// Its mount options.
+    /// The mount options.
     pub(super) const SIZE: &str = "size=256m,mode=700";
 
     /// The file system that is mounted at `path` for a process with its own mount namespace.

@@ -256,7 +256,7 @@ impl TcpClient {
         self.0.local_addr().context("asking for a connection's address")
     }
 
-    /// Sends a request, and waits for the whole answer.
+    /// Sends a request, and waits for the complete answer.
     pub fn exchange(&mut self, exchange: Exchange) -> Result<()> {
         let request = exchange.request as usize;
         let first = request.min(PIECE);
@@ -265,7 +265,7 @@ impl TcpClient {
         self.finish(exchange)
     }
 
-    /// Sends a request in chunks of `chunk` bytes, one every `pause`, and waits for the whole answer.
+    /// Sends a request in chunks of `chunk` bytes, one every `pause`, and waits for the complete answer.
     pub fn exchange_slowly(&mut self, exchange: Exchange, chunk: usize, pause: Duration) -> Result<()> {
         self.begin(exchange)?;
         let mut left = (exchange.request - HEADER) as usize;

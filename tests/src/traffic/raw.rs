@@ -43,7 +43,7 @@ const RECEIVE_BUFFER: libc::c_int = 64 << 20;
 pub struct Sent {
     /// The number of frames.
     pub packets: u64,
-    /// Their length in bytes, without frame check sequence.
+    /// Total length of the frames in bytes, without frame check sequence.
     pub bytes: u64,
 }
 

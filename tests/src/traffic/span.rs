@@ -27,7 +27,7 @@ impl Span {
         self.cut.1.notify_all();
     }
 
-    /// Whether it has ended.
+    /// Whether the span has ended.
     pub(crate) fn is_over(&self) -> bool {
         let cut = *self.cut.0.lock().unwrap_or_else(PoisonError::into_inner);
         cut || self.end.is_some_and(|end| Instant::now() >= end)

@@ -18,7 +18,7 @@ const FLAVOUR: &str = "-cloud-amd64";
 pub(super) struct Kernel {
     /// The package that contains it.
     pub(super) package: String,
-    /// Its release, as in `uname -r`.
+    /// The release, as in `uname -r`.
     pub(super) release: String,
     /// The folder of the unpacked package.
     folder: PathBuf,

@@ -89,7 +89,7 @@ pub(super) fn in_document(text: &str) -> Vec<(usize, String)> {
     private(prose(text)).collect()
 }
 
-/// The lines of a document. Those of code blocks are empty.
+/// The lines of a document. Lines of code blocks are replaced by empty lines.
 fn prose(text: &str) -> impl Iterator<Item = &str> {
     let mut in_block = false;
     text.lines().map(move |line| {

@@ -78,7 +78,7 @@ pub enum Problem {
     Corrupt {
         /// The found and the expected value.
         what: String,
-        /// Its offset, in bytes.
+        /// The offset of the damage, in bytes.
         offset: u64,
         /// Whether the file is compressed.
         compressed: bool,

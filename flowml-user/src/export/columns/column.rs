@@ -6,13 +6,13 @@ use crate::record::{Identifier, ValueType};
 /// The description of an output column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutputColumn {
-    /// Its name: the key in JSON, the header in CSV, the field in Parquet.
+    /// The name: the key in JSON, the header in CSV, the field in Parquet.
     pub name: &'static str,
     /// The type of its values.
     pub kind: ValueType,
     /// The unit of its values; empty for names, numbers and flags.
     pub unit: &'static str,
-    /// Its meaning, in one line.
+    /// The meaning, in one line.
     pub meaning: &'static str,
     /// The encoding for models.
     pub learn: Learn,

@@ -59,7 +59,7 @@ impl Template {
         format!("{version}{protocol}{ways}{judged}")
     }
 
-    /// Its fields: each element, and whether it is the reverse one.
+    /// The fields of the template: each element, and whether it is the reverse element (RFC 5103).
     pub(super) fn fields(self) -> impl Iterator<Item = (&'static Element, bool)> {
         let forward = ELEMENTS.iter().filter(move |element| self.has(element.of)).map(|element| (element, false));
         let reverse = ELEMENTS.iter().filter(move |element| self.two_way && element.of == Of::EachWay);

@@ -3,7 +3,7 @@
 /// An error in the argument of an `-o` option.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// It has no `=`.
+    /// The argument has no `=`.
     #[error("expected {expected}, as in jsonl=flows.jsonl; PATH '-' is standard output")]
     Grammar {
         /// The valid arguments.

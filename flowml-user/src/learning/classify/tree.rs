@@ -69,7 +69,7 @@ pub(crate) struct Growth<'a> {
 
 /// Rows for which a node must still be made.
 struct Waiting {
-    /// Their positions in the order of all rows.
+    /// The positions of these rows in the order of all rows.
     rows: std::ops::Range<usize>,
     /// The parent, if this is its right child.
     right_of: Option<usize>,

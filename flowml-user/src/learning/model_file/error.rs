@@ -31,7 +31,7 @@ pub enum ModelError {
     OtherKind {
         /// The file.
         path: PathBuf,
-        /// Its kind.
+        /// The kind of the file.
         found: ModelKind,
         /// The kind that was expected.
         expected: ModelKind,

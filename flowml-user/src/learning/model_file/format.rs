@@ -36,7 +36,7 @@ impl ModelKind {
     /// Checks that a file with this content is a model of this kind. `path` is for error messages.
     ///
     /// # Errors
-    /// If it is no model of this version, or one of another kind.
+    /// If the file is no model of this version, or a model of another kind.
     pub(super) fn expect(self, path: &Path, text: &[u8]) -> Result<(), ModelError> {
         match Self::of_text(path, text)? {
             found if found == self => Ok(()),

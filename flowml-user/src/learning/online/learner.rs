@@ -71,7 +71,7 @@ impl Ready {
         let verdict = |(number, row)| {
             let (verdict, nearest) = self.judge(row, &typical, columns, most_reasons, &mut scratch);
             let probability = verdict.probability;
-            // An anomaly whose probability is not low is one by a feedback label.
+            // An anomaly with a high probability is an anomaly because of a feedback label.
             let is_eligible = !verdict.anomaly || self.fitted.calibration.is_anomaly(probability);
             if learnt.next_if_eq(&&number).is_some() && is_eligible {
                 let scored = Scored { nearest, probability, vector: &scratch.vector };
@@ -181,7 +181,7 @@ impl Learner {
         self.batches
     }
 
-    /// Scores the rows of one drain, then trains on the normal ones.
+    /// Scores the rows of one drain, then trains on the normal rows.
     ///
     /// The result has one element for each row, `None` during the warm-up. A batch without rows still counts as time.
     ///
@@ -372,7 +372,7 @@ impl Learner {
         holds(self.feedback_labels.fit(columns.len()), "expected feedback labels of rows of its columns")
     }
 
-    /// The columns of its rows.
+    /// The columns of the rows that the learner scores.
     #[must_use]
     pub fn columns(&self) -> &[Column] {
         &self.columns

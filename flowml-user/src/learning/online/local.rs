@@ -1,9 +1,9 @@
-//! Checks whether the probabilities of a model that was trained elsewhere hold for local traffic.
+//! Checks whether the probabilities of a model that was trained on other traffic hold for local traffic.
 //!
 //! The scores of local rows give a second conformal p-value, and the larger of the two p-values is used: what is
-//! frequent here is no anomaly, whatever is frequent elsewhere. Each row tests whether that probability holds, before
-//! its score is added. Until the test is passed, anomalies are withheld: score and probability are in the record, and a
-//! flag identifies them.
+//! frequent in local traffic is no anomaly, whatever is frequent in other traffic. Each row tests whether that
+//! probability holds, before its score is added. Until the test is passed, anomalies are withheld: score and
+//! probability are in the record, and a flag identifies them.
 //!
 //! A host must not influence its own verdict. If the model's own probabilities hold for all other local hosts, and one
 //! host is rare by them most of the time, that host stands out. Its rows are scored by the model alone and are not
@@ -100,7 +100,7 @@ impl Rates {
     }
 }
 
-/// The evidence of local rows about a model from elsewhere.
+/// The evidence of local rows about a model that was trained on other traffic.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Local {
     scores: Calibration,

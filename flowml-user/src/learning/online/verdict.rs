@@ -37,7 +37,7 @@ pub struct Verdict {
     /// Whether the probability is below the alarm level and holds for local traffic, or an operator labelled similar
     /// rows as an attack.
     pub anomaly: bool,
-    /// Whether it would be an anomaly if the model's probabilities were known to hold for local traffic.
+    /// Whether the row would be an anomaly if the model's probabilities were known to hold for local traffic.
     pub withheld: bool,
     /// An operator's verdict on similar rows.
     pub class: Option<FeedbackClass>,
@@ -55,9 +55,9 @@ impl Verdict {
 /// One cluster, for users.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ClusterSummary {
-    /// Its number, as in [`Verdict::cluster`].
+    /// The number, as in [`Verdict::cluster`].
     pub id: u32,
-    /// Its fraction of recent rows, 0–1.
+    /// The fraction of recent rows in the cluster, 0–1.
     pub share: f64,
     /// Number of its rows, with older ones down-weighted.
     pub size: f64,

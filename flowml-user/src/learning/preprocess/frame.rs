@@ -15,7 +15,7 @@ pub struct Frame {
 /// One column of a [`Frame`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct FrameColumn {
-    /// Its name.
+    /// The name.
     pub name: String,
     /// The encoding of the column, if it is known. Otherwise it is derived from the values.
     pub learn: Option<Learn>,

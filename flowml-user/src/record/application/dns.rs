@@ -11,7 +11,7 @@ const LONGEST_NAME: usize = 255;
 /// The longest label, in bytes. Larger numbers are pointers, which the first name of a message cannot contain.
 const LONGEST_LABEL: u8 = 63;
 
-/// The largest number of questions in a message, and of records in a query. Above it the bytes are not taken for DNS.
+/// The largest number of questions in a DNS message, and of records in a query. Bytes with more are not DNS.
 const MOST_RECORDS: u16 = 64;
 
 /// Length of the shortest message with a question, in bytes: header, root, type and class.
@@ -93,8 +93,8 @@ fn read_type(mut message: Reader<'_>, name: String) -> Option<Details> {
     Some(Details { server_name: Some(name), detail: Some(detail) })
 }
 
-/// Whether it is a message of NetBIOS's name service, which has the format of DNS: a name is a label of 32 letters A to
-/// P (RFC 1001 §14.1), the types are NB and NBSTAT.
+/// Whether this is a message of NetBIOS's name service, which has the format of DNS: a name is a label of 32 letters A
+/// to P (RFC 1001 §14.1), the types are NB and NBSTAT.
 fn is_netbios(kind: u16, name: &str) -> bool {
     let label = name.split('.').next().unwrap_or_default();
     matches!(kind, 32 | 33) && label.len() == 32 && label.bytes().all(|byte| matches!(byte, b'A'..=b'P'))

@@ -18,7 +18,7 @@ use flowml_common::headers::protocol;
 
 /// A recognised application protocol.
 pub struct Protocol {
-    /// Its name in records.
+    /// The name in records.
     pub name: &'static str,
     /// The transport protocols that are examined, each with its parser.
     over: &'static [Transport],

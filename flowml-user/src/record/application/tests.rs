@@ -1,4 +1,5 @@
-//! Tests of the applications: messages built by hand from their RFCs, whole and cut at every byte, and arbitrary bytes.
+//! Tests of the applications: messages built by hand from their RFCs, complete and cut at every byte, and arbitrary
+//! bytes.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use flowml_common::headers::protocol::{ICMP, TCP, UDP};

@@ -131,7 +131,7 @@ fn nfstream(capture: &Path, packets: u64) -> Result<Cost> {
     let (text, cost) = run(Command::new(python).arg(script).arg(capture))?;
     let found = text.split_whitespace().last().and_then(|count| count.parse::<u64>().ok());
     let found = found.with_context(|| format!("NFStream reports no number of packets: {text}"))?;
-    // NFStream leaves out IPv6 packets that were not captured whole: a tenth of these packets.
+    // NFStream leaves out IPv6 packets that were not captured completely: a tenth of these packets.
     ensure!((packets * 8 / 10..=packets).contains(&found), "NFStream has {found} packets in flows, of {packets}");
     Ok(cost)
 }

@@ -46,7 +46,7 @@ pub(super) fn learners(model: &Path, alpha: Option<f64>) -> Result<Learners> {
 /// Reads a model of traffic that scores rows of a unit, and is not trained further.
 ///
 /// # Errors
-/// If it is not a model of traffic, or has no model of this unit.
+/// If the file is not a model of traffic, or has no model of this unit.
 pub(super) fn judges(model: &Path, alpha: Option<f64>, unit: Unit) -> Result<Learners> {
     let learners = learners(model, alpha)?;
     let (path, name) = (model.display(), unit.name());

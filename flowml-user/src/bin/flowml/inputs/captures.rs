@@ -15,7 +15,7 @@ use crate::ui::progress::Step;
 /// Checks that all inputs can be scored with a model of traffic.
 ///
 /// # Errors
-/// If one is not a capture.
+/// If an input is not a capture.
 pub(crate) fn check_captures(inputs: &[PathBuf]) -> Result<()> {
     let other = inputs.iter().find(|path| !file::is_capture(path));
     other

@@ -137,7 +137,7 @@ impl<'a> Inputs<'a> {
 /// Checks that an output can be written and is none of the inputs, before any work starts.
 ///
 /// # Errors
-/// If it would overwrite an input, or its folder does not exist.
+/// If the output would overwrite an input, or its folder does not exist.
 pub(crate) fn check_output(output: &Path, inputs: &[PathBuf]) -> Result<()> {
     if output == Path::new("-") {
         return Ok(());

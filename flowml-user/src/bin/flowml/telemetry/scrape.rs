@@ -34,7 +34,8 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// The path of the metrics.
 const PATH: &str = "/metrics";
 
-/// Maximum number of connections, and the time limit of one. A scraper needs one, for milliseconds.
+/// Maximum number of connections, and the time limit of a connection. A scraper needs one connection for some
+/// milliseconds.
 const CONNECTIONS: usize = 16;
 const LIMIT: Duration = Duration::from_secs(10);
 

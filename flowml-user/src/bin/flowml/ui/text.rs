@@ -88,7 +88,7 @@ pub(crate) enum Subject {
     One(String),
     /// Two names and a sign between them.
     Pair([String; 2], &'static str),
-    /// A text whose start is the most informative.
+    /// A text. It is cut at its end, because its start is the most informative.
     Words(String),
 }
 
@@ -122,7 +122,7 @@ pub(crate) struct TextTable {
     pub(crate) header: Vec<String>,
     /// The rows.
     pub(crate) rows: Vec<(Subject, Vec<String>)>,
-    /// Whether it always takes the full width.
+    /// Whether the table always has the full width.
     pub(crate) fills: bool,
 }
 

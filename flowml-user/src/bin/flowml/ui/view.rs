@@ -91,7 +91,7 @@ impl FlowLine {
         service_name(&self.key, self.activity.initiator)
     }
 
-    /// Whether it had packets in the period, and did not only end in it.
+    /// Whether the flow had packets in the period, and did not only end in it.
     pub(crate) fn has_traffic(&self) -> bool {
         self.activity.total().packets > 0
     }

@@ -18,7 +18,7 @@ const TRIAL_ROWS: u64 = 300;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Candidate {
     pub(super) learner: Learner,
-    /// Whether it was trained on rows that are unusual to the model in use, because most rows are.
+    /// Whether the candidate trains on rows that are unusual to the model in use, because most rows are unusual.
     learns_unusual: bool,
     /// Number of batches in the trial.
     batches: u32,

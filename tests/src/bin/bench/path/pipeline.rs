@@ -85,7 +85,7 @@ pub(crate) struct Path {
 pub(crate) struct Ended {
     /// Records of flows.
     pub(crate) flows: u64,
-    /// Those of them that are anomalies.
+    /// Records of flows that are anomalies.
     pub(crate) anomalies: u64,
 }
 

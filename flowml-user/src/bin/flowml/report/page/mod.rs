@@ -53,7 +53,7 @@ pub(crate) fn document(title: &str, about: &str, body: &Markup) -> String {
 /// Writes a report to a path; `-` is standard output.
 ///
 /// # Errors
-/// If it cannot be written.
+/// If the report cannot be written.
 pub(crate) fn write(page: &str, path: &Path) -> io::Result<()> {
     match path.to_str() {
         Some("-") => io::stdout().write_all(page.as_bytes()),

@@ -44,7 +44,7 @@ pub(crate) struct Chart {
     /// A description for screen readers.
     label: String,
     size: (u32, u32),
-    /// Whether it takes the full width of a report, and scrolls if there is less.
+    /// Whether the chart has the full width of a report. It scrolls in a narrower window.
     wide: bool,
     /// The content of the `svg` element.
     drawn: String,
