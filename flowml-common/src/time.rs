@@ -113,13 +113,13 @@ impl Boundaries {
         Self { gap, slot, least: if gap < slot { gap } else { slot } }
     }
 
-    /// The boundaries with these words, which the agent sets in the kernel program.
+    /// The boundaries from the three numbers of [`Self::words`]. The agent passes these numbers to the kernel program.
     #[must_use]
     pub const fn of_words([gap, slot, least]: [u64; 3]) -> Self {
         Self { gap, slot, least }
     }
 
-    /// The words `[gap, slot, least]`, in the unit of a [`Stamp`].
+    /// The numbers `[gap, slot, least]`, in the unit of a [`Stamp`].
     #[must_use]
     pub const fn words(self) -> [u64; 3] {
         [self.gap, self.slot, self.least]
@@ -128,7 +128,7 @@ impl Boundaries {
     /// Whether there is a boundary after `before` and not after `now`. `now` must not be earlier than `before`.
     #[inline(always)]
     #[must_use]
-    pub const fn part(self, before: Stamp, now: Stamp) -> bool {
+    pub const fn separate(self, before: Stamp, now: Stamp) -> bool {
         // The exclusive or is never smaller than the difference. For most packets one comparison shows that there is no
         // boundary.
         let changed = now.0 ^ before.0;
@@ -186,7 +186,7 @@ mod tests {
             let units = |stamp: Stamp| (stamp.micros() << NS_BITS) + stamp.ns() % 1000;
             let gap = (gap / 1000).max(1) << NS_BITS;
             let expected = units(other) - units(one) >= gap || one.micros() / slot != other.micros() / slot;
-            prop_assert_eq!(boundaries.part(one, other), expected);
+            prop_assert_eq!(boundaries.separate(one, other), expected);
         }
     }
 }

@@ -17,7 +17,7 @@ use proptest::prelude::*;
 fn count<'a>(packets: impl IntoIterator<Item = &'a Packet>) -> Option<FlowStats> {
     let mut packets = packets.into_iter().peekable();
     let key = packets.peek()?.key;
-    FlowValue::of_all(packets).map(|value| value.counted(&key).part().stats)
+    FlowValue::of_all(packets).map(|value| value.counted(&key).partial_flow().stats)
 }
 
 /// The statistics of three CPUs, where `cpus` assigns the packets to them.
@@ -176,7 +176,7 @@ proptest! {
         for wait_ns in [wait_ns, gap_us * 1000 - 1, gap_us * 1000] {
             let now_ns = before_ns + wait_ns;
             let parts = wait_ns >= gap_us * 1000 || now_ns / slot_ns != before_ns / slot_ns;
-            prop_assert_eq!(boundaries.part(Stamp::of_ns(before_ns), Stamp::of_ns(now_ns)), parts);
+            prop_assert_eq!(boundaries.separate(Stamp::of_ns(before_ns), Stamp::of_ns(now_ns)), parts);
         }
         let from_ns = boundaries.slot_from(before_ns);
         prop_assert!(from_ns.is_multiple_of(slot_ns) && from_ns >= before_ns && from_ns - before_ns < slot_ns);

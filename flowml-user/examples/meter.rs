@@ -23,9 +23,9 @@ type Packets = BTreeMap<u8, u64>;
 struct Protocols(Arc<Mutex<Packets>>);
 
 impl Observer for Protocols {
-    fn part(&mut self, part: &PartialFlow, _standing: Standing) {
+    fn partial_flow(&mut self, partial: &PartialFlow, _standing: Standing) {
         let mut packets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *packets.entry(part.key.protocol()).or_default() += part.stats.packets();
+        *packets.entry(partial.key.protocol()).or_default() += partial.stats.packets();
     }
 
     fn wake(&mut self) -> ControlFlow<()> {

@@ -67,9 +67,12 @@ impl Truth {
         let skipped = total(head);
         assert_eq!(Count { packets: packets + skipped.packets, bytes: bytes + skipped.bytes }, head.received);
         assert_eq!(head.entries as usize, flows.len());
-        let found: HashMap<_, _> = flows.iter().map(|flow| (*flow.key, flow.part().stats)).collect();
+        let found: HashMap<_, _> = flows.iter().map(|flow| (*flow.key, flow.partial_flow().stats)).collect();
         assert_eq!(found.len(), flows.len(), "a flow has one entry");
-        assert_eq!(found, self.flows.iter().map(|(key, value)| (*key, value.counted(key).part().stats)).collect());
+        assert_eq!(
+            found,
+            self.flows.iter().map(|(key, value)| (*key, value.counted(key).partial_flow().stats)).collect()
+        );
         let overflow: u64 = head.overflow.iter().map(|count| count.packets).sum();
         assert_eq!(overflow, head.skipped[Skipped::TableFull as usize].packets);
     }

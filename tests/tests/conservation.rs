@@ -24,7 +24,7 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-/// Packets of each test and CPU. Those of the volume test come from test runs, the others over a link.
+/// Packets of each test and CPU. The packets of the volume test come from test runs, the others over a link.
 mod volume {
     /// The test with two CPUs at once.
     pub(crate) const TWO_CPUS: u64 = 400_000;
@@ -156,7 +156,7 @@ fn a_flow_on_two_cpus_at_once_is_complete() -> Result<()> {
         let sender = &rig.sender;
         let sent = on_both_cpus(|_| sender.send(&frames, PACKETS, Rate::Full))?.into_iter().sum();
         let mut parts = Vec::new();
-        rig.settle(sent, |flow| parts.push(flow.part().stats))?;
+        rig.settle(sent, |flow| parts.push(flow.partial_flow().stats))?;
         let (first, others) = parts.split_first().context("no flow")?;
         ensure!(!others.is_empty(), "both CPUs should have counted");
         let mut whole = *first;
@@ -341,7 +341,7 @@ fn frames_and_reasons(mode: Mode) -> impl Iterator<Item = (Vec<u8>, Option<Skipp
     let beyond_a_page = Frame::default().ipv6(&Ipv6::default()).extension(long).extension(long).udp(Ports::default());
     let named = NAMED.iter().filter(move |named| mode != Mode::Tc || !DISCARDED_BEFORE_TC.contains(&named.name));
     let named = named.map(|named| ((named.build)(), named.skipped));
-    // A frame without a whole Ethernet header cannot be sent.
+    // A frame without a complete Ethernet header cannot be sent.
     let named = named.filter(|(bytes, _)| bytes.len() >= 14);
     named.chain([(beyond_a_page.finish(), Some(Skipped::NotLinear))])
 }
@@ -409,7 +409,7 @@ fn a_flow_over_epochs_and_cpus_has_the_moments_of_all_its_packets() -> Result<()
             let mut parts = Vec::new();
             wait_until(ARRIVAL_LIMIT, || {
                 let before = parts.len();
-                rig.account.drain(|flow| parts.push(flow.part().stats))?;
+                rig.account.drain(|flow| parts.push(flow.partial_flow().stats))?;
                 epochs_on_two += u32::from(parts.len() == before + 2);
                 Ok(rig.account.total().received.packets >= sent.packets)
             })?;
@@ -446,7 +446,7 @@ fn joined(parts: &[FlowStats]) -> Result<FlowStats> {
 fn counted(packets: &[Packet]) -> Result<FlowStats> {
     let key = packets.first().context("no packet")?.key;
     let value = FlowValue::of_all(packets).context("no packet")?;
-    Ok(value.counted(&key).part().stats)
+    Ok(value.counted(&key).partial_flow().stats)
 }
 
 fn packet(time_ns: u64, bytes: &[u8], interface: u32) -> Result<Packet> {

@@ -58,7 +58,7 @@ impl<'a> Counted<'a> {
 
     /// The partial flow, which can be merged with others.
     #[must_use]
-    pub fn part(&self) -> PartialFlow {
+    pub fn partial_flow(&self) -> PartialFlow {
         let (counts, cold) = (self.counts, self.cold);
         let stats = FlowStats {
             last_ns: counts.last().ns(),

@@ -98,7 +98,7 @@ pub(super) fn ready<S: Storage>(storage: &mut S, packet: &Packet) -> Option<Read
         let (boundaries, counts) = (storage.boundaries(), &mut storage.entry(located).counts);
         let before = counts.last();
         now = packet.time.later(before);
-        let mut goes_on = !boundaries.part(before, now);
+        let mut goes_on = !boundaries.separate(before, now);
         if packet.tcp_flags & SYN != 0 && goes_on {
             let sent = counts.sent(packet);
             goes_on = storage.cold(number)?.go_on_with(sent, packet);

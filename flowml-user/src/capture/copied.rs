@@ -1,4 +1,4 @@
-//! A copy of the counters and flows of one epoch. After it is made the flow table can be used again.
+//! A copy of the counters and flows of one epoch. When the copy is complete, the flow table can be used again.
 
 use bytemuck::Zeroable;
 use flowml_common::content::{PayloadChunk, PayloadChunks, PayloadLimit};
@@ -119,7 +119,7 @@ mod tests {
                 }
                 copied.fill(table.flows());
                 let shown = |flow: Counted<'_>| {
-                    let part = flow.part();
+                    let part = flow.partial_flow();
                     (part.key, part.stats, flow.chunks.map(|chunks| chunks.all().to_vec()))
                 };
                 assert!(copied.flows().map(shown).eq(table.flows().map(shown)));

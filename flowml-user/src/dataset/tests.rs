@@ -56,7 +56,7 @@ fn a_csv_column_has_the_type_of_all_its_fields() {
         ("score", real),
     ];
     assert_eq!(types, expected);
-    let batches: Vec<_> = table.collect::<Result<_, _>>().expect("it is whole");
+    let batches: Vec<_> = table.collect::<Result<_, _>>().expect("it is complete");
     assert_eq!(batches.len(), 1);
     let numbers = numbers_of(&batches[0], "real").expect("it has numbers");
     assert!(numbers[0] == 1.0 && numbers[1].is_infinite() && numbers[2].is_nan());
@@ -80,14 +80,14 @@ fn the_flows_of_json_lines_have_the_columns_of_flowml() {
             .map(|field| field.name())
             .eq(flow_columns(FlowColumns::Headers).map(|column| column.name))
     );
-    let batches: Vec<_> = table.collect::<Result<_, _>>().expect("it is whole");
+    let batches: Vec<_> = table.collect::<Result<_, _>>().expect("it is complete");
     assert_eq!(batches.iter().map(arrow_array::RecordBatch::num_rows).sum::<usize>(), 1);
     assert_eq!(numbers_of(&batches[0], "src_port").expect("it has numbers"), [5.0]);
 
     let text = "{\"type\":\"flow\",\"src_port\":5,\"application_name\":\"TLS\",\"requested_server_name\":null,\
                 \"application_detail\":null,\"match_b\":1,\"match_a\":0}\n";
     let table = TableReader::open(&folder.file("content.jsonl", text)).expect("it is a table");
-    let batches: Vec<_> = table.collect::<Result<_, _>>().expect("it is whole");
+    let batches: Vec<_> = table.collect::<Result<_, _>>().expect("it is complete");
     assert_eq!(texts_of(&batches[0], "application_name").expect("it has text"), [Some("TLS")]);
     assert_eq!(numbers_of(&batches[0], "match_b").expect("it has numbers"), [1.0]);
 
@@ -137,7 +137,7 @@ fn a_long_table_is_read_in_batches() {
     let folder = Folder::new("long");
     let rows: String = (0..20_000).map(|row| format!("{row}\n")).collect();
     let table = TableReader::open(&folder.file("a.csv", &format!("n\n{rows}"))).expect("it is a table");
-    let batches: Vec<_> = table.collect::<Result<_, _>>().expect("it is whole");
+    let batches: Vec<_> = table.collect::<Result<_, _>>().expect("it is complete");
     assert!(batches.len() > 1);
     let numbers = batches.iter().flat_map(|batch| numbers_of(batch, "n").expect("it has numbers"));
     assert!(numbers.eq((0..20_000).map(f64::from)));
@@ -171,7 +171,7 @@ fn delimiters_and_decimal_commas_are_detected_and_quoted_text_is_one_field() {
     let text = "a,b,c\n\"1,5\",\"1,234\",\"1,234\"\n7,\"0,5\",999\n,\"-2,25\",\"12,345,678\"\n";
     let table = TableReader::open(&folder.file("quoted", text)).expect("a table");
     assert_eq!(table.notices(), [Notice::Delimiter { delimiter: ',', decimal_comma: true }]);
-    let batch = table.map(|batch| batch.expect("whole")).next().expect("rows");
+    let batch = table.map(|batch| batch.expect("complete")).next().expect("rows");
     assert_eq!(numbers_of(&batch, "a").expect("numbers")[..2], [1.5, 7.0]);
     assert_eq!(numbers_of(&batch, "b").expect("numbers"), [1.234, 0.5, -2.25]);
     // Groups of three digits: these are not decimal commas.
@@ -189,11 +189,11 @@ fn a_repeated_header_is_not_a_row() {
     let text = "\u{feff}x, y\n1,a\nx,y\n2,b\n \u{feff}x , y \n3,y\n";
     let table = TableReader::open(&folder.file("a.csv", text)).expect("a table");
     assert_eq!(table.notices(), [Notice::RepeatedHeaders(2)]);
-    let batch = table.map(|batch| batch.expect("whole")).next().expect("rows");
+    let batch = table.map(|batch| batch.expect("complete")).next().expect("rows");
     assert_eq!(numbers_of(&batch, "x").expect("numbers"), [1.0, 2.0, 3.0]);
     // A header of numbers is not recognised as one.
     let table = TableReader::open(&folder.file("b.csv", "1,2\n1,2\n")).expect("a table");
-    assert_eq!(table.map(|batch| batch.expect("whole").num_rows()).sum::<usize>(), 1);
+    assert_eq!(table.map(|batch| batch.expect("complete").num_rows()).sum::<usize>(), 1);
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn a_quoted_name_keeps_its_delimiter() {
     let schema = table.schema().clone();
     let written = folder.0.join("b.csv");
     let mut writer = TableWriter::open(&written, TableFormat::Csv, &schema).expect("there is room");
-    table.for_each(|batch| writer.write(&batch.expect("whole")).expect("there is room"));
+    table.for_each(|batch| writer.write(&batch.expect("complete")).expect("there is room"));
     writer.finish().expect("there is room");
     assert_eq!(*TableReader::open(&written).expect("a table").schema(), schema);
 }

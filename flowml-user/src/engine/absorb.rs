@@ -21,34 +21,34 @@ impl Pipeline {
         // Without models there are no anomalies to join.
         let mut incidents = self.learners.is_some().then_some(&mut self.incidents);
         let (in_flows, flows_new) = (&mut self.totals.in_flows, &mut self.interval.flows_new);
-        self.sessions.absorb_or_pass_by(flows, |part, standing, kept| {
-            in_flows.add(part.stats.packets(), part.stats.frame_bytes());
+        self.sessions.absorb_or_pass_by(flows, |partial, standing, kept| {
+            in_flows.add(partial.stats.packets(), partial.stats.frame_bytes());
             *flows_new += u64::from(standing.new);
             let has_windows = match kept {
                 Kept::InSession => {
                     if watches {
-                        windows.add(part, standing);
+                        windows.add(partial, standing);
                     }
                     watches
                 }
                 Kept::Not => {
-                    shed.aggregate(&part.key, &part.stats, standing.initiator);
+                    shed.aggregate(&partial.key, &partial.stats, standing.initiator);
                     if hurries || !watches {
                         return;
                     }
-                    windows.add_slight(part, standing)
+                    windows.add_slight(partial, standing)
                 }
             };
             if watches {
-                tests.observe(part, standing);
+                tests.observe(partial, standing);
             }
             // The sender of an ICMP error is no peer of the host that it informs.
             if let Some(incidents) = incidents.as_mut().filter(|_| has_windows)
-                && informed(&part.key, &part.stats).is_none()
+                && informed(&partial.key, &partial.stats).is_none()
             {
-                incidents.link(standing.addresses(&part.key));
+                incidents.link(standing.addresses(&partial.key));
             }
-            sinks.part(part, standing);
+            sinks.partial_flow(partial, standing);
         });
         if self.shed.leaves_out(Level::Records) {
             // Displaced sessions need not wait for the end of the interval.

@@ -63,7 +63,7 @@ impl Pipeline {
         let Count { packets, bytes } = ended.counted();
         self.recorded.add(packets, bytes);
         let (inspector, shifts) = (self.inspector.as_ref(), &self.shifts);
-        self.sinks.flow_with(ended.into(), verdict, in_incident, || row(inspector, shifts, ended, clock));
+        self.sinks.flow(ended.into(), verdict, in_incident, || row(inspector, shifts, ended, clock));
     }
 }
 

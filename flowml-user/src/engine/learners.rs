@@ -151,7 +151,7 @@ impl Learners {
 
     /// The same with this alarm level, or with the default of models.
     #[must_use]
-    pub fn with_alarms(mut self, level: Option<AlarmLevel>) -> Self {
+    pub(crate) fn with_alarms(mut self, level: Option<AlarmLevel>) -> Self {
         self.set_alarms(level.unwrap_or(AlarmLevel::Probability(Settings::default().alpha)));
         self
     }
@@ -236,10 +236,10 @@ impl Learners {
         if flows == FlowColumns::Headers
             && let Some(learner) = file.learner(FLOWS, flow_columns(flows))?
         {
-            learners.flows = Promotion::from_elsewhere(learner, of_flows(settings).unhurried());
+            learners.flows = Promotion::of_other_traffic(learner, of_flows(settings).unhurried());
         }
         if let Some(learner) = file.learner(HOSTS, columns(HOST_FEATURES))? {
-            learners.hosts = Promotion::from_elsewhere(learner, of_host_windows(settings).unhurried());
+            learners.hosts = Promotion::of_other_traffic(learner, of_host_windows(settings).unhurried());
         }
         Ok(learners)
     }
@@ -257,7 +257,7 @@ impl Learners {
     }
 
     /// Events of the models that were not reported yet.
-    pub fn events(&mut self) -> impl Iterator<Item = (&'static str, ModelEvent)> {
+    pub(crate) fn events(&mut self) -> impl Iterator<Item = (&'static str, ModelEvent)> {
         let [flows, hosts] = [self.flows.events(), self.hosts.events()];
         let named = |name| move |event| (name, event);
         flows.into_iter().map(named(FLOWS)).chain(hosts.into_iter().map(named(HOSTS)))
@@ -292,7 +292,7 @@ impl Learners {
     /// The models that an earlier run left, for flows with these columns.
     ///
     /// # Errors
-    /// If they were trained on other columns.
+    /// If the models were trained on other columns.
     #[cfg(feature = "live")]
     pub(super) fn of_kept((known, learners, budgets): KeptLearners, flows: FlowColumns) -> Result<Self, String> {
         let [mut flows_learner, mut hosts_learner] = learners;

@@ -59,13 +59,13 @@ fn pipeline(folder: &tempfile::TempDir) -> (Pipeline, impl FnOnce() -> Vec<Value
 pub(super) fn absorb(pipeline: &mut Pipeline, packets: &[Sample]) {
     let mut flows: HashMap<_, Vec<Sample>> = HashMap::new();
     packets.iter().for_each(|packet| flows.entry((packet.source, packet.destination)).or_default().push(*packet));
-    let parts: Vec<_> = flows.values().map(|samples| counted_of(samples)).collect();
+    let partials: Vec<_> = flows.values().map(|samples| counted_of(samples)).collect();
     let mut head = Head::zeroed();
-    for (key, value) in &parts {
-        let part = value.counted(key).part();
-        head.received.add(part.stats.packets(), part.stats.frame_bytes());
+    for (key, value) in &partials {
+        let partial = value.counted(key).partial_flow();
+        head.received.add(partial.stats.packets(), partial.stats.frame_bytes());
     }
-    pipeline.absorb(&head, 0.0, parts.iter().map(|(key, value)| value.counted(key)));
+    pipeline.absorb(&head, 0.0, partials.iter().map(|(key, value)| value.counted(key)));
 }
 
 fn of<'a>(rows: &'a [Value], kind: &'a str) -> impl Iterator<Item = &'a Value> {

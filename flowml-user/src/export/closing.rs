@@ -12,11 +12,11 @@ const LIMIT: Duration = Duration::from_millis(1200);
 
 /// The time at which the end of a live run began, shared by all its threads. A run over files never sets it.
 #[derive(Clone, Debug, Default)]
-pub struct Closing(Arc<OnceLock<Instant>>);
+pub(crate) struct Closing(Arc<OnceLock<Instant>>);
 
 impl Closing {
     /// Starts the end of the run, unless it has started.
-    pub fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.0.get_or_init(Instant::now);
     }
 
@@ -28,14 +28,14 @@ impl Closing {
 
     /// Whether a batch of `rows` queued rows is scored.
     #[must_use]
-    pub fn scores(&self, rows: usize) -> bool {
+    pub(crate) fn scores(&self, rows: usize) -> bool {
         rows <= WHOLE || !self.has_taken(Duration::ZERO)
     }
 
     /// Whether the flow at index `place` of those that end together gets a record. Flows of one packet lose theirs
     /// first.
     #[must_use]
-    pub fn records(&self, place: usize, packets: u64) -> bool {
+    pub(crate) fn records(&self, place: usize, packets: u64) -> bool {
         place < WHOLE || !self.has_taken(if packets > 1 { LIMIT } else { LIMIT / 2 })
     }
 

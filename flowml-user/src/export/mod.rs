@@ -52,7 +52,8 @@ mod tests;
 mod writer;
 
 pub use self::account::Account;
-pub use self::closing::Closing;
+#[cfg(feature = "live")]
+pub(crate) use self::closing::Closing;
 pub use self::columns::{
     OutputColumn, aggregate_columns, anomaly_columns, content_columns, flow_columns, host_columns, incident_columns,
 };
@@ -65,7 +66,7 @@ pub use self::shedding::{Level, STEPS, Shedding, Step};
 pub use self::sinks::{SinkError, Sinks};
 pub use self::target::{
     Collector, Destination, FileTarget, Format, InvalidUrl, Receiver, SyslogServer, Target, TargetError, Transport,
-    Url, grammar,
+    Url,
 };
 
 /// Cells of rows and how they are written, for modules that read tables again.

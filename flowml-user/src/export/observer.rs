@@ -24,7 +24,7 @@ pub trait Observer: Send {
     }
 
     /// A partial flow was drained. It is traffic, not a record.
-    fn part(&mut self, _part: &PartialFlow, _standing: Standing) {}
+    fn partial_flow(&mut self, _partial: &PartialFlow, _standing: Standing) {}
 
     /// A flow was scored. Whether its hosts are `in_incident` counts for anomalies.
     fn flow(&mut self, _flow: RecordedFlow, _verdict: &Verdict, _in_incident: bool) {}

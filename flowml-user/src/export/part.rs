@@ -120,7 +120,7 @@ mod tests {
         let (three, _) = begin();
         three.discard();
         assert_eq!(names(folder.path()), ["flows-19700101T000000Z.parquet", "flows-19700101T000000Z_1.parquet"]);
-        assert_eq!(fs::read(folder.path().join("flows-19700101T000000Z.parquet")).expect("it is whole"), b"x");
+        assert_eq!(fs::read(folder.path().join("flows-19700101T000000Z.parquet")).expect("it is complete"), b"x");
     }
 
     #[test]

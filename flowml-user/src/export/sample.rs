@@ -7,7 +7,9 @@ use flowml_common::flow::{Address, PartialFlow};
 use flowml_common::packet::{Frame, Hook, Packet, Skipped};
 use flowml_common::parse::parse;
 use flowml_common::table::Count;
-use flowml_user::export::{InterfaceReport, IntervalReport, LearnerReport, Level, Shedding, Sinks, Totals};
+use flowml_user::export::{
+    InterfaceReport, IntervalReport, LearnerReport, Level, RecordedFlow, Shedding, Sinks, Totals,
+};
 use flowml_user::features::{FlowRow, HostWindow, HostWindows};
 use flowml_user::incident::{Hosts, Incident, State};
 use flowml_user::learning::{ClusterSummary, Reason, Status, TypicalValue, Verdict};
@@ -35,13 +37,13 @@ pub(crate) fn packet(bytes: &[u8], time_ns: u64) -> Packet {
 }
 
 /// The partial flow of these packets; all belong to one flow.
-pub(crate) fn part(packets: &[Packet]) -> PartialFlow {
-    FlowValue::of_all(packets).expect("a packet").counted(&packets[0].key).part()
+pub(crate) fn partial(packets: &[Packet]) -> PartialFlow {
+    FlowValue::of_all(packets).expect("a packet").counted(&packets[0].key).partial_flow()
 }
 
 /// A request from `from` to the web server `to`, and its response 250 ms later.
 pub(crate) fn exchange(from: u8, to: u8) -> PartialFlow {
-    part(&[
+    partial(&[
         packet(&segment(from, to, [40_000, 443], 0x02, 0), 1_000_000_000),
         packet(&segment(to, from, [443, 40_000], 0x12, 100), 1_250_000_000),
     ])
@@ -59,10 +61,10 @@ impl Upstream {
         Self { sessions, windows: HostWindows::new(Duration::from_secs(2)) }
     }
 
-    pub(crate) fn absorb(&mut self, part: &PartialFlow, sinks: &mut Sinks) {
-        let standing = self.sessions.absorb(&part.key, &part.stats);
-        self.windows.add(part, standing);
-        sinks.part(part, standing);
+    pub(crate) fn absorb(&mut self, partial: &PartialFlow, sinks: &mut Sinks) {
+        let standing = self.sessions.absorb(&partial.key, &partial.stats);
+        self.windows.add(partial, standing);
+        sinks.partial_flow(partial, standing);
     }
 
     pub(crate) fn windows(&mut self) -> Vec<HostWindow> {
@@ -167,11 +169,17 @@ pub(crate) fn totals() -> Totals {
     }
 }
 
+/// Adds a flow that is in no incident.
+pub(crate) fn add_flow(sinks: &mut Sinks, row: FlowRow, verdict: Option<Verdict>) {
+    let flow = RecordedFlow::from(&row.record);
+    sinks.flow(flow, verdict, false, || row);
+}
+
 /// A run of two flows between three hosts. The second flow and one host are anomalies.
 pub(crate) fn run(sinks: &mut Sinks) {
     let mut upstream = Upstream::new();
-    for part in [exchange(1, 9), exchange(2, 9)] {
-        upstream.absorb(&part, sinks);
+    for partial in [exchange(1, 9), exchange(2, 9)] {
+        upstream.absorb(&partial, sinks);
     }
     for window in upstream.windows() {
         let anomalous = window.ip().to_string() == "10.0.0.9";
@@ -181,7 +189,7 @@ pub(crate) fn run(sinks: &mut Sinks) {
     assert!(sinks.interval(&report(1000, 1000)).is_continue());
     let mut flows = upstream.flows();
     flows.sort_by_key(|flow| flow.record.src_ip());
-    sinks.flow(flows[0].clone(), None, false);
-    sinks.flow(flows[1].clone(), Some(verdict(true)), false);
+    add_flow(sinks, flows[0].clone(), None);
+    add_flow(sinks, flows[1].clone(), Some(verdict(true)));
     sinks.incidents([(State::Closed, incident())], clock());
 }

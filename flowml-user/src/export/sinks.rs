@@ -91,7 +91,7 @@ impl Sinks {
 
     /// Limits the end of a live run by `closing`.
     #[must_use]
-    pub fn with_closing(mut self, closing: Closing) -> Self {
+    pub(crate) fn with_closing(mut self, closing: Closing) -> Self {
         self.ending = Ending::of(closing);
         self
     }
@@ -99,7 +99,7 @@ impl Sinks {
     /// Limits the memory of the rows queued for all outputs to `bytes`, divided equally. Incidents are so few that their
     /// receivers do not count.
     #[must_use]
-    pub fn with_room(self, bytes: usize) -> Self {
+    pub(crate) fn with_room(self, bytes: usize) -> Self {
         let takers = self.outlets.iter().filter(|outlet| outlet.takes_rows()).count();
         self.outlets.iter().for_each(|outlet| outlet.set_room(bytes / takers.max(1)));
         self
@@ -113,30 +113,25 @@ impl Sinks {
     /// The highest fill level of a queue, 0 to 1. Outputs that mostly wait for their reader or for the system do not
     /// count, as only their own rows are lost.
     #[must_use]
-    pub fn pressure(&self) -> f64 {
+    pub(crate) fn pressure(&self) -> f64 {
         self.outlets.iter().map(Outlet::pressure).fold(0.0, f64::max)
     }
 
     /// The time limit of the end of a live run.
     #[must_use]
-    pub const fn closing(&self) -> &Closing {
+    pub(crate) const fn closing(&self) -> &Closing {
         self.ending.closing()
     }
 
     /// Adds a partial flow, which is shown as traffic and is not a record.
-    pub fn part(&mut self, part: &PartialFlow, standing: Standing) {
-        self.observers.iter_mut().for_each(|observer| observer.part(part, standing));
+    pub fn partial_flow(&mut self, partial: &PartialFlow, standing: Standing) {
+        self.observers.iter_mut().for_each(|observer| observer.partial_flow(partial, standing));
     }
 
     /// Adds a flow that has ended. There is no verdict while the model warms up, and without a model. An anomaly that
-    /// is `in_incident` need not be shown, as its incident is.
-    pub fn flow(&mut self, row: FlowRow, verdict: Option<Verdict>, in_incident: bool) {
-        let flow = RecordedFlow::from(&row.record);
-        self.flow_with(flow, verdict, in_incident, || row);
-    }
-
-    /// As [`Self::flow`]. The row is made only for outputs, because making it takes longer than a score.
-    pub(crate) fn flow_with(
+    /// is `in_incident` need not be shown, as its incident is. The row is made only for outputs, because making it
+    /// takes longer than a score.
+    pub fn flow(
         &mut self,
         flow: RecordedFlow,
         verdict: Option<Verdict>,

@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::account::Account;
 use super::outlet::Outlet;
 use super::output::Output;
-use super::sample::{Upstream, clock, exchange, report, run, segment, totals, verdict};
+use super::sample::{Upstream, add_flow, clock, exchange, report, run, segment, totals, verdict};
 use super::*;
 use crate::capture::vectors::VecTable;
 use crate::features::{FlowColumns, FlowRow};
@@ -349,7 +349,7 @@ fn rows_with_content_have_its_columns_in_every_format() {
     sessions.absorb_drain(table.flows(), |_, _| {});
     let ended = sessions.flush();
     let record = FlowRecord::new(&ended[0], clock()).with_content(Some(inspector.inspect(&ended[0])));
-    sinks.flow(FlowRow::new(record, None), Some(verdict(true)), false);
+    add_flow(&mut sinks, FlowRow::new(record, None), Some(verdict(true)));
     sinks.finish(&totals()).expect("there is room");
 
     let read = |name: &str| std::fs::read_to_string(path(name)).expect("the file is there");
@@ -386,7 +386,8 @@ fn rows_with_content_have_its_columns_in_every_format() {
 /// The rows of a Parquet file as text by column: lists and numbers as in JSON, null as an empty text.
 fn parquet_rows(path: &Path) -> Vec<HashMap<String, String>> {
     let file = std::fs::File::open(path).expect("the file has its place");
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("it is Parquet").build().expect("it is whole");
+    let reader =
+        ParquetRecordBatchReaderBuilder::try_new(file).expect("it is Parquet").build().expect("it is complete");
     let text = |array: &dyn Array, at: usize| match array.data_type() {
         _ if array.is_null(at) => String::new(),
         DataType::Utf8 => array.as_string::<i32>().value(at).to_owned(),
@@ -405,7 +406,7 @@ fn parquet_rows(path: &Path) -> Vec<HashMap<String, String>> {
     };
     let mut rows = Vec::new();
     for batch in reader {
-        let batch = batch.expect("it is whole");
+        let batch = batch.expect("it is complete");
         for at in 0..batch.num_rows() {
             let fields = batch.schema();
             let names = fields.fields().iter().map(|field| field.name().clone());
@@ -439,7 +440,7 @@ fn parquet_has_the_same_rows_under_the_same_names() {
     let (mut sinks, json) = with_tables(&folder);
     run(&mut sinks);
     assert!(sinks.interval(&report(1000, 2000)).is_continue());
-    assert!(!folder.join("flows.parquet").exists(), "a file has its name when it is whole");
+    assert!(!folder.join("flows.parquet").exists(), "a file has its name when it is complete");
     sinks.finish(&totals()).expect("there is room");
 
     let rows = json.json();
@@ -526,7 +527,7 @@ fn many_parquet_rows_form_several_row_groups_without_loss() {
     let flow = flows.pop().expect("there is one");
     let rows = (1 << 16) + 5;
     for _ in 0..rows {
-        sinks.flow(flow.clone(), None, false);
+        add_flow(&mut sinks, flow.clone(), None);
     }
     sinks.finish(&totals()).expect("there is room");
     let file = std::fs::File::open(folder.join("flows.parquet")).expect("the file has its place");
@@ -578,7 +579,7 @@ fn the_run_succeeds_when_standard_output_is_closed() {
     let mut upstream = Upstream::new();
     upstream.absorb(&exchange(1, 2), &mut sinks);
     for flow in upstream.flows() {
-        sinks.flow(flow, None, false);
+        add_flow(&mut sinks, flow, None);
     }
     // The output notices this on its own thread.
     until(|| sinks.interval(&report(1000, 1000)).is_break());
@@ -669,7 +670,7 @@ fn a_blocked_output_delays_nothing_and_its_losses_are_counted() {
     // More than the queue holds; the other output gets time to write it.
     while sinks.outlets[0].rows().1 == 0 {
         for _ in 0..1000 {
-            sinks.flow(flow.clone(), None, false);
+            add_flow(&mut sinks, flow.clone(), None);
             given += 1;
         }
         assert!(sinks.interval(&report(1000, 1000)).is_continue());
@@ -697,7 +698,7 @@ fn an_output_that_recovers_gets_all_queued_rows() {
     let flow = some_flow(&mut sinks);
     let mut given = 0;
     while sinks.outlets[0].rows().1 == 0 {
-        sinks.flow(flow.clone(), None, false);
+        add_flow(&mut sinks, flow.clone(), None);
         given += 1;
     }
     let (_, lost) = sinks.outlets[0].rows();
@@ -706,7 +707,7 @@ fn an_output_that_recovers_gets_all_queued_rows() {
         assert!(sinks.interval(&report(10, 2000)).is_continue());
         people.warnings().contains("slow takes rows again")
     });
-    sinks.flow(flow, None, false);
+    add_flow(&mut sinks, flow, None);
     let error = sinks.finish(&totals()).expect_err("rows are lost");
     assert_eq!(error.to_string(), format!("{lost} rows are missing from slow"));
     let rows = stalled.taken.json();
@@ -728,7 +729,7 @@ fn when_reading_a_file_rows_wait_for_the_output() {
         std::thread::sleep(Duration::from_millis(100));
         stalled.release();
     });
-    (0..rows).for_each(|_| sinks.flow(flow.clone(), None, false));
+    (0..rows).for_each(|_| add_flow(&mut sinks, flow.clone(), None));
     sinks.finish(&totals()).expect("nothing is lost");
 }
 

@@ -145,17 +145,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::session::samples::{part_of, udp};
+    use crate::session::samples::{partial_of, udp};
 
     /// Adds a datagram from one of many hosts to a host and port.
     fn add(aggregates: &mut Aggregates, (source, target, port, payload): (u16, u16, u8, u16)) -> Count {
         let [a, b] = source.to_be_bytes();
         let [c, d] = target.to_be_bytes();
         let sample = udp(5_000_000, &format!("10.1.{a}.{b}:40000"), &format!("10.2.{c}.{d}:{port}"), payload);
-        let part = part_of(&[sample]);
-        let initiator = if part.key.endpoint(Sender::Lower).port == 40_000 { Sender::Lower } else { Sender::Upper };
-        aggregates.add(&part.key, &part.stats, initiator);
-        Count { packets: part.stats.packets(), bytes: part.stats.frame_bytes() }
+        let partial = partial_of(&[sample]);
+        let initiator = if partial.key.endpoint(Sender::Lower).port == 40_000 { Sender::Lower } else { Sender::Upper };
+        aggregates.add(&partial.key, &partial.stats, initiator);
+        Count { packets: partial.stats.packets(), bytes: partial.stats.frame_bytes() }
     }
 
     #[test]

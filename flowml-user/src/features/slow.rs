@@ -107,18 +107,18 @@ impl Default for SlowView {
 
 impl SlowView {
     /// Counts the flow if this partial flow begins it.
-    pub(super) fn add(&mut self, part: &PartialFlow, standing: Standing) {
+    pub(super) fn add(&mut self, partial: &PartialFlow, standing: Standing) {
         if !standing.new {
             return;
         }
-        let at_ns = part.stats.first_ns();
-        let new_port = service(&part.key, standing).is_some_and(|service| {
+        let at_ns = partial.stats.first_ns();
+        let new_port = service(&partial.key, standing).is_some_and(|service| {
             let is_connection = u8::from(service.protocol == protocol::TCP);
             let (is_new, counts) = touch(&mut self.services, service, at_ns);
             counts.add(is_connection, at_ns, CONNECTIONS);
             is_new
         });
-        let pair = standing.addresses(&part.key);
+        let pair = standing.addresses(&partial.key);
         let (new_peer, ports) = touch(&mut self.pairs, pair, at_ns);
         ports.add(new_port.into(), at_ns, [LONG]);
         let (_, peers) = touch(&mut self.sources, pair[0], at_ns);
@@ -163,30 +163,30 @@ fn service(key: &FlowKey, standing: Standing) -> Option<Service> {
 mod tests {
     use super::*;
     use crate::features::comparisons;
-    use crate::session::samples::{part_of, tcp};
+    use crate::session::samples::{partial_of, tcp};
     use flowml_common::flow::{SYN, Sender};
 
     const SECOND: u64 = 1_000_000_000;
 
     /// A TCP connection of 10.0.0.1 from this port, with its standing.
     fn connection(at_ns: u64, port: u16, to: &str) -> (PartialFlow, Standing) {
-        let part = part_of(&[tcp(at_ns, &format!("10.0.0.1:{port}"), to, SYN)]);
-        let initiator = match part.key.endpoint(Sender::Lower).port == port {
+        let partial = partial_of(&[tcp(at_ns, &format!("10.0.0.1:{port}"), to, SYN)]);
+        let initiator = match partial.key.endpoint(Sender::Lower).port == port {
             true => Sender::Lower,
             false => Sender::Upper,
         };
-        (part, Standing { new: true, initiator, answered: false, about_sender: false })
+        (partial, Standing { new: true, initiator, answered: false, about_sender: false })
     }
 
     fn after(connections: impl Iterator<Item = (PartialFlow, Standing)>, now_ns: u64) -> SlowCounts {
         let mut view = SlowView::default();
         let mut last = None;
-        for (part, standing) in connections {
-            view.add(&part, standing);
-            last = Some((part, standing));
+        for (partial, standing) in connections {
+            view.add(&partial, standing);
+            last = Some((partial, standing));
         }
-        let (part, standing) = last.expect("there are connections");
-        view.around(&part.key, standing, now_ns)
+        let (partial, standing) = last.expect("there are connections");
+        view.around(&partial.key, standing, now_ns)
     }
 
     #[test]
@@ -236,11 +236,11 @@ mod tests {
         };
         let work = |hosts: u32| {
             let mut view = SlowView::default();
-            (0..hosts).map(flow).for_each(|(part, standing)| view.add(&part, standing));
+            (0..hosts).map(flow).for_each(|(partial, standing)| view.add(&partial, standing));
             comparisons();
-            for (part, standing) in (hosts - 100..hosts + 100).map(flow) {
-                view.add(&part, standing);
-                view.around(&part.key, standing, part.stats.first_ns());
+            for (partial, standing) in (hosts - 100..hosts + 100).map(flow) {
+                view.add(&partial, standing);
+                view.around(&partial.key, standing, partial.stats.first_ns());
             }
             comparisons()
         };
@@ -253,8 +253,8 @@ mod tests {
         let mut view = SlowView::default();
         for n in 0..3 * PAIRS as u32 {
             let [_, a, b, c] = n.to_be_bytes();
-            let (part, standing) = connection(u64::from(n) * 1000, 40_000, &format!("11.{a}.{b}.{c}:80"));
-            view.add(&part, standing);
+            let (partial, standing) = connection(u64::from(n) * 1000, 40_000, &format!("11.{a}.{b}.{c}:80"));
+            view.add(&partial, standing);
         }
         assert!(view.sources.len() <= 2 * SOURCES && view.services.len() <= 2 * PAIRS && view.pairs.len() <= 2 * PAIRS);
     }

@@ -12,7 +12,7 @@ use super::{
     row,
 };
 use crate::record::{Clock, FlowRecord};
-use crate::session::samples::{Sample, ended, part_of, tcp};
+use crate::session::samples::{Sample, ended, partial_of, tcp};
 use crate::session::{BeginWindows, EndReason, Ended, HostCounts, Initiator, SlowCounts};
 
 const PSH: u8 = 8;
@@ -64,7 +64,7 @@ fn golden() -> FlowRow {
         window: 65_160,
         ..tcp(us * 1000, "192.0.2.1:8080", "192.0.2.9:40000", flags)
     };
-    let entry = part_of(&[
+    let entry = partial_of(&[
         up(0, SYN, 0),
         down(1000, SYN | ACK, 0),
         up(2000, ACK, 0),

@@ -28,10 +28,10 @@ impl Run {
     }
 
     /// One drain, with one partial flow for each list of packets.
-    fn drain(&mut self, at_ns: u64, parts: &[&[Sample]]) -> Hosts {
-        let parts: Vec<_> = parts.iter().map(|samples| counted_of(samples)).collect();
-        let counted = parts.iter().map(|(key, value)| value.counted(key));
-        self.sessions.absorb_drain(counted, |part, standing| self.windows.add(part, standing));
+    fn drain(&mut self, at_ns: u64, partials: &[&[Sample]]) -> Hosts {
+        let partials: Vec<_> = partials.iter().map(|samples| counted_of(samples)).collect();
+        let counted = partials.iter().map(|(key, value)| value.counted(key));
+        self.sessions.absorb_drain(counted, |partial, standing| self.windows.add(partial, standing));
         let hosts = self.windows.advance(at_ns);
         self.sessions.set_windows(|key, stats, standing| self.windows.around(key, stats, standing));
         hosts
@@ -77,8 +77,8 @@ fn a_host_is_seen_in_both_of_its_roles() {
 fn a_scan_is_visible_after_the_first_drain() {
     let mut run = Run::new();
     let scan: Vec<_> = (1..=300).map(|port| [syn(port, "10.0.0.9:40000", &format!("10.0.0.1:{port}"))]).collect();
-    let parts: Vec<&[Sample]> = scan.iter().map(<[Sample; 1]>::as_slice).collect();
-    let hosts = run.drain(SECOND, &parts);
+    let partials: Vec<&[Sample]> = scan.iter().map(<[Sample; 1]>::as_slice).collect();
+    let hosts = run.drain(SECOND, &partials);
     let scanner = find(&hosts, "10.0.0.9").source;
     assert_eq!((scanner.flows, scanner.ports, scanner.peers, scanner.unanswered), (300.0, 300.0, 1.0, 300.0));
     assert!((scanner.port_entropy - 300f64.log2()).abs() < 1e-9);
@@ -155,14 +155,14 @@ fn fast_drains_advance_the_window_like_slow_drains() {
     let (mut fast, mut slow) = (Run::new(), Run::new());
     for step in 0..400 {
         let source = format!("10.0.0.9:{}", 1000 + step);
-        let part = [udp((10 * step + 5) * MS, &source, "10.0.0.1:53", 20)];
-        let hosts = fast.drain(10 * (step + 1) * MS, &[&part]);
+        let partial = [udp((10 * step + 5) * MS, &source, "10.0.0.1:53", 20)];
+        let hosts = fast.drain(10 * (step + 1) * MS, &[&partial]);
         if (step + 1) % 100 == 0 {
-            let parts: Vec<_> = (step - 99..=step)
+            let partials: Vec<_> = (step - 99..=step)
                 .map(|step| [udp((10 * step + 5) * MS, &format!("10.0.0.9:{}", 1000 + step), "10.0.0.1:53", 20)])
                 .collect();
-            let parts: Vec<&[Sample]> = parts.iter().map(<[Sample; 1]>::as_slice).collect();
-            let expected = slow.drain(10 * (step + 1) * MS, &parts);
+            let partials: Vec<&[Sample]> = partials.iter().map(<[Sample; 1]>::as_slice).collect();
+            let expected = slow.drain(10 * (step + 1) * MS, &partials);
             let (fast, slow) = (find(&hosts, "10.0.0.9").source, find(&expected, "10.0.0.9").source);
             // A slice is an eighth of the window, or 25 of these drains.
             assert!(fast.flows.max(slow.flows) - fast.flows.min(slow.flows) <= 26.0, "{fast:?} {slow:?}");
@@ -205,8 +205,8 @@ fn flows_of_a_flood_have_windows_even_if_their_source_was_left_out() {
     let mut run = Run::new();
     let sources = 40_000u32;
     let address = |n: u32| format!("{}:1024", Ipv4Addr::from(0x0b00_0000 + n));
-    let parts: Vec<_> = (0..sources).map(|n| [syn(u64::from(n) / 100, &address(n), "10.0.0.1:80")]).collect();
-    let hosts = run.drain(SECOND, &parts.iter().map(<[Sample; 1]>::as_slice).collect::<Vec<_>>());
+    let partials: Vec<_> = (0..sources).map(|n| [syn(u64::from(n) / 100, &address(n), "10.0.0.1:80")]).collect();
+    let hosts = run.drain(SECOND, &partials.iter().map(<[Sample; 1]>::as_slice).collect::<Vec<_>>());
     assert!(hosts.left_out > 0);
     let ended = run.sessions.flush();
     assert_eq!(ended.len(), sources as usize);
@@ -243,13 +243,13 @@ fn a_flow_that_ends_within_a_drain_has_windows() {
 fn spoofed_sources_are_bounded_and_their_victim_has_a_window() {
     let mut run = Run::new();
     let sources = 60_000u32;
-    let mut parts: Vec<_> = (0..sources)
+    let mut partials: Vec<_> = (0..sources)
         .map(|n| [syn(u64::from(n) / 100, &format!("{}:1024", Ipv4Addr::from(0x0b00_0000 + n)), "10.0.0.1:80")])
         .collect();
     // A normal client during the flood.
-    parts.push([syn(300, "10.0.0.9:40000", "10.0.0.1:80")]);
-    let parts: Vec<&[Sample]> = parts.iter().map(<[Sample; 1]>::as_slice).collect();
-    let hosts = run.drain(SECOND, &parts);
+    partials.push([syn(300, "10.0.0.9:40000", "10.0.0.1:80")]);
+    let partials: Vec<&[Sample]> = partials.iter().map(<[Sample; 1]>::as_slice).collect();
+    let hosts = run.drain(SECOND, &partials);
     assert!(hosts.windows.len() <= 8192);
     assert_eq!(hosts.left_out as usize + hosts.windows.len(), sources as usize + 2);
     let victim = find(&hosts, "10.0.0.1").destination;
@@ -264,11 +264,11 @@ fn spoofed_sources_are_bounded_and_their_victim_has_a_window() {
 fn the_same_capture_gives_the_same_windows() {
     let hosts = || {
         let mut run = Run::new();
-        let parts: Vec<_> = (0..20_000u32)
+        let partials: Vec<_> = (0..20_000u32)
             .map(|n| [syn(u64::from(n) / 50, &format!("{}:1024", Ipv4Addr::from(0x0b00_0000 + n)), "10.0.0.1:80")])
             .collect();
-        let parts: Vec<&[Sample]> = parts.iter().map(<[Sample; 1]>::as_slice).collect();
-        run.drain(SECOND, &parts)
+        let partials: Vec<&[Sample]> = partials.iter().map(<[Sample; 1]>::as_slice).collect();
+        run.drain(SECOND, &partials)
     };
     assert_eq!(hosts(), hosts());
 }
@@ -281,8 +281,8 @@ proptest! {
     ) {
         let mut counts = std::collections::BTreeMap::<u32, u32>::new();
         let (mut a, mut b, mut whole) = (Distinct::default(), Distinct::default(), Distinct::default());
-        for (part, set) in [(&left, &mut a), (&right, &mut b)] {
-            for &(hash, weight) in part {
+        for (partial, set) in [(&left, &mut a), (&right, &mut b)] {
+            for &(hash, weight) in partial {
                 *counts.entry(hash).or_default() += weight;
                 set.add(hash, weight);
                 whole.add(hash, weight);

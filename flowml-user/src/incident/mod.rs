@@ -157,7 +157,7 @@ impl Incidents {
     }
 
     /// Prepares for another run that continues the incidents: numbering continues, and counts start at 0.
-    pub const fn hand_over(&mut self) {
+    pub(crate) const fn hand_over(&mut self) {
         self.before = (self.reported, self.left_out);
     }
 

@@ -33,9 +33,13 @@ pub mod select;
 mod vectors;
 
 pub use self::error::{LearnError, MOST_CLASSES};
-pub use self::model_file::{ModelError, ModelKind, Snapshot, TrafficModel, fingerprint};
+pub(crate) use self::model_file::Snapshot;
+#[cfg(feature = "live")]
+pub(crate) use self::model_file::fingerprint;
+pub use self::model_file::{ModelError, ModelKind, TrafficModel};
+pub(crate) use self::online::ModelEvent;
 pub use self::online::{
-    ClusterSummary, Eligibility, FeedbackClass, FeedbackLabel, Learner, ModelEvent, Promotion, Reason, Settings,
-    Status, Trial, TypicalValue, Verdict, one_line,
+    ClusterSummary, Eligibility, FeedbackClass, FeedbackLabel, Learner, Promotion, Reason, Settings, Status,
+    TypicalValue, Verdict, one_line,
 };
 pub use self::preprocess::Below;

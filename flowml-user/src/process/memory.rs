@@ -37,7 +37,7 @@ pub(crate) const fn is_worth_keeping(capacity: usize, used: usize) -> bool {
 /// Returns freed memory to the system. glibc keeps memory between other allocations, which is most of what a flood
 /// used. musl returns memory without this call.
 #[cfg_attr(not(target_env = "gnu"), expect(clippy::missing_const_for_fn, reason = "with glibc it cannot be const"))]
-pub fn give_back() {
+pub(crate) fn give_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim(3) takes only the locks of the allocator.
     unsafe {

@@ -20,7 +20,7 @@ const PAINTS: [&str; 4] = [paint::END, paint::BOLD, paint::FAINT, paint::ALARM];
 /// Whether the character has an effect on a terminal: control characters (C0, DEL, C1), and characters of Unicode that
 /// change the direction of the following text or end a line (UAX #9 §2, UAX #14).
 #[must_use]
-pub fn acts(character: char) -> bool {
+pub(crate) fn acts(character: char) -> bool {
     let is_direction =
         matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     character.is_control() || is_direction || matches!(character, '\u{2028}' | '\u{2029}')

@@ -105,7 +105,7 @@ impl<T> Queue<T> {
     }
 
     /// Closes the queue when the returned value is dropped, also after a panic.
-    pub fn close_at_end(&self) -> AtEnd<'_, T> {
+    pub(crate) fn close_at_end(&self) -> AtEnd<'_, T> {
         AtEnd { queue: self, act: Self::close }
     }
 
@@ -116,7 +116,7 @@ impl<T> Queue<T> {
     }
 
     /// Sets the largest size of the waiting items, in bytes. Waiting items stay, even if they exceed it.
-    pub fn set_room(&self, bytes: usize) {
+    pub(crate) fn set_room(&self, bytes: usize) {
         self.room.store(bytes, Ordering::Relaxed);
     }
 
@@ -162,7 +162,7 @@ impl<T> Queue<T> {
 
 /// Abandons or closes its queue when it is dropped.
 #[must_use]
-pub struct AtEnd<'a, T> {
+pub(crate) struct AtEnd<'a, T> {
     queue: &'a Queue<T>,
     act: fn(&Queue<T>),
 }

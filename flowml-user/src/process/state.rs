@@ -15,7 +15,7 @@ use super::replace::replace;
 
 /// The number of the layout and of the meaning of such files. A change of a stored type, or of a constant that is
 /// stored with it, needs a new number.
-pub const LAYOUT: u32 = 5;
+pub(crate) const LAYOUT: u32 = 5;
 
 /// The start of the first line. The number of the layout follows.
 const NAME: &str = "flowml state ";
@@ -38,16 +38,16 @@ pub enum StateError {
     /// The system refused.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// It is a file of another kind.
+    /// The file is of another kind.
     #[error("expected a file that 'flowml run --state' wrote")]
     Foreign,
-    /// Another version wrote it.
+    /// Another version wrote the file.
     #[error("it has layout {0}; expected layout {LAYOUT}, which this version of flowml reads and writes")]
     OtherLayout(u32),
-    /// There is no room for its contents.
+    /// There is no room for the contents of the file.
     #[error("{0}")]
     TooMuch(String),
-    /// It differs from what was written.
+    /// The file differs from what was written.
     #[error("it is damaged: {0}")]
     Damaged(String),
 }
@@ -79,7 +79,7 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     /// If the system refuses.
-    pub fn put_named<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), StateError> {
+    pub(crate) fn put_named<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), StateError> {
         rmp_serde::encode::write_named(&mut self.0, value).map_err(|error| io::Error::other(last_cause(&error)).into())
     }
 
@@ -152,7 +152,7 @@ impl<R: Read> Reader<R> {
 ///
 /// # Errors
 /// If the system refuses, if it is not a regular file, or for the reasons of [`Reader::new`].
-pub fn open_file(path: &Path) -> Result<Reader<File>, StateError> {
+pub(crate) fn open_file(path: &Path) -> Result<Reader<File>, StateError> {
     let without_waiting = OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(without_waiting).open(path)?;
     if !file.metadata()?.is_file() {
@@ -165,7 +165,7 @@ pub fn open_file(path: &Path) -> Result<Reader<File>, StateError> {
 ///
 /// # Errors
 /// If the system refuses.
-pub fn write_file<T>(
+pub(crate) fn write_file<T>(
     path: &Path,
     fill: impl FnOnce(&mut Writer<File>) -> Result<T, StateError>,
 ) -> Result<T, StateError> {

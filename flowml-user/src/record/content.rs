@@ -52,7 +52,7 @@ pub struct Content {
 }
 
 /// Prefix of the column names of patterns.
-pub const MATCH_PREFIX: &str = "match_";
+pub(crate) const MATCH_PREFIX: &str = "match_";
 
 /// A pattern: the value of `--match NAME=REGEX`.
 #[derive(Clone, Debug)]

@@ -51,7 +51,8 @@ use serde::{Deserialize, Serialize};
 use crate::session::{EndReason, Ended, Evidence};
 
 pub use application::{Application, PROTOCOLS, Protocol};
-pub use content::{Content, FirstPayload, Inspector, MATCH_PREFIX, Pattern, PatternError};
+pub(crate) use content::MATCH_PREFIX;
+pub use content::{Content, FirstPayload, Inspector, Pattern, PatternError};
 pub use identifiers::{CONTENT_IDENTIFIERS, FLOW_IDENTIFIERS, Identifier, Value, ValueType};
 pub use traffic::{TcpFlag, Traffic};
 
@@ -76,7 +77,7 @@ impl Clock {
 
     /// Unix time of a time of the capture, in ns.
     #[must_use]
-    pub const fn unix_ns(self, capture_ns: u64) -> u64 {
+    pub(crate) const fn unix_ns(self, capture_ns: u64) -> u64 {
         capture_ns.saturating_add_signed(self.offset_ns)
     }
 
@@ -96,7 +97,7 @@ pub struct FirstPacket {
     pub length: u16,
     /// Whether the initiator sent it.
     pub from_initiator: bool,
-    /// Whether it had payload.
+    /// Whether the packet had payload.
     pub payload: bool,
 }
 

@@ -10,7 +10,7 @@ use flowml_common::packet::Hook;
 use proptest::prelude::*;
 
 use super::{Clock, FLOW_IDENTIFIERS, FirstPacket, FlowRecord, TcpFlag, Value};
-use crate::session::samples::{Sample, ended, part_of, tcp};
+use crate::session::samples::{Sample, ended, partial_of, tcp};
 use crate::session::{Sessions, Timeouts};
 
 fn record(samples: &[Sample]) -> FlowRecord {
@@ -163,13 +163,13 @@ proptest! {
         let in_order: Vec<_> = samples.iter().zip(&times).map(|(sample, time_ns)| Sample { time_ns: *time_ns, ..*sample }).collect();
         let short = times.last().unwrap() - times[0] < u64::from(u32::MAX) * 1000;
         if short && !cuts[0] {
-            let entry = part_of(&samples);
+            let entry = partial_of(&samples);
             sessions.absorb(&entry.key, &entry.stats);
         } else {
             let mut begin = 0;
             for end in 1..=in_order.len() {
                 if end == in_order.len() || cuts[end] || times[end] - times[begin] >= u64::from(u32::MAX) * 1000 {
-                    let entry = part_of(&in_order[begin..end]);
+                    let entry = partial_of(&in_order[begin..end]);
                     sessions.absorb(&entry.key, &entry.stats);
                     begin = end;
                 }

@@ -60,7 +60,7 @@ impl Amplifiers {
         if contact.protocol != protocol::TCP || !contact.new && self.handshakes.is_empty() {
             return;
         }
-        let key = contact.part.key;
+        let key = contact.partial.key;
         let repeats = flagged(contact.received, SYN);
         if contact.opened || goes_on(contact) {
             self.handshakes.remove(&key);

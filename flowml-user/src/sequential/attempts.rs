@@ -59,7 +59,7 @@ pub(super) struct Attempt {
     pub(super) outcome: Outcome,
     /// Whether an answer would have been seen.
     pub(super) visible: bool,
-    /// Whether it is a segment that neither belongs to a known connection nor begins one.
+    /// Whether the attempt is a TCP segment that neither belongs to a known connection nor begins one.
     pub(super) is_stray: bool,
     /// Whether the first segment had ACK.
     pub(super) has_ack: bool,
@@ -73,7 +73,7 @@ enum Sign {
     Over(Outcome),
     /// The outcome if no more packets follow.
     Wait(Outcome),
-    /// It is not an attempt, or shows nothing about its outcome.
+    /// The partial flow is not an attempt, or shows nothing about its outcome.
     Nothing,
 }
 
@@ -94,7 +94,7 @@ impl Attempts {
         if self.pending.is_empty() {
             return None;
         }
-        let waiting = self.pending.get_mut(&contact.part.key)?;
+        let waiting = self.pending.get_mut(&contact.partial.key)?;
         waiting.packets += contact.sent.packets;
         waiting.bytes += contact.sent.ip_bytes;
         let sign = match (contact.protocol, waiting.outcome) {
@@ -114,10 +114,10 @@ impl Attempts {
                 None
             }
             Sign::Over(outcome) => {
-                self.pending.swap_remove(&contact.part.key).map(|attempt| Attempt { outcome, ..attempt })
+                self.pending.swap_remove(&contact.partial.key).map(|attempt| Attempt { outcome, ..attempt })
             }
             Sign::Nothing => {
-                self.pending.swap_remove(&contact.part.key);
+                self.pending.swap_remove(&contact.partial.key);
                 None
             }
         }
@@ -144,7 +144,7 @@ impl Attempts {
         match sign(contact, visible) {
             Sign::Over(outcome) => Some(attempt(outcome)),
             Sign::Wait(outcome) if self.pending.len() < PENDING => {
-                self.pending.insert(contact.part.key, attempt(outcome));
+                self.pending.insert(contact.partial.key, attempt(outcome));
                 None
             }
             // There are too many to wait for. Such numbers occur in a flood, where the present outcome is likely the
@@ -250,7 +250,7 @@ fn is_question(contact: &Contact<'_>, visible: bool) -> bool {
     if visible { from >= 1024 || to < 1024 } else { is_to_service(contact) }
 }
 
-/// Whether it goes from the higher port to the lower, as from a client to a service.
+/// Whether the source port is higher than the target port, as from a client to a service.
 const fn is_to_service(contact: &Contact<'_>) -> bool {
     contact.source.port > contact.target.port
 }

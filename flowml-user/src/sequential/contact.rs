@@ -8,7 +8,7 @@ use crate::session::Standing;
 /// A partial flow from its initiator's point of view.
 #[derive(Clone, Copy)]
 pub(super) struct Contact<'a> {
-    pub(super) part: &'a PartialFlow,
+    pub(super) partial: &'a PartialFlow,
     pub(super) source: Endpoint,
     pub(super) target: Endpoint,
     pub(super) protocol: u8,
@@ -25,35 +25,35 @@ pub(super) struct Contact<'a> {
 }
 
 impl<'a> Contact<'a> {
-    pub(super) fn new(part: &'a PartialFlow, standing: Standing) -> Self {
+    pub(super) fn new(partial: &'a PartialFlow, standing: Standing) -> Self {
         // An end that sends SYN with ACK is the responder.
-        let stats = &part.stats;
+        let stats = &partial.stats;
         let answers = |end| flagged(stats.direction(end), SYN) > 0 && stats.syn_senders >> end as u8 & 1 == 0;
         let initiator = if answers(standing.initiator) { standing.initiator.opposite() } else { standing.initiator };
         let responder = initiator.opposite();
         let answered = stats.direction(responder).packets > 0 || standing.answered;
         Self {
-            part,
-            source: part.key.endpoint(initiator),
-            target: part.key.endpoint(responder),
-            protocol: part.key.protocol(),
+            partial,
+            source: partial.key.endpoint(initiator),
+            target: partial.key.endpoint(responder),
+            protocol: partial.key.protocol(),
             new: standing.new,
             answered,
-            opened: part.stats.syn_senders >> initiator as u8 & 1 == 1,
-            sent: part.stats.direction(initiator),
-            received: part.stats.direction(responder),
+            opened: partial.stats.syn_senders >> initiator as u8 & 1 == 1,
+            sent: partial.stats.direction(initiator),
+            received: partial.stats.direction(responder),
         }
     }
 
     pub(super) const fn first_ns(&self) -> u64 {
-        self.part.stats.first_ns()
+        self.partial.stats.first_ns()
     }
 
     pub(super) const fn last_ns(&self) -> u64 {
-        self.part.stats.last_ns
+        self.partial.stats.last_ns
     }
 
-    /// Whether it is an echo request (ping).
+    /// Whether the partial flow contains echo requests (ping).
     pub(super) const fn is_echo(&self) -> bool {
         match self.protocol {
             protocol::ICMP => self.source.port == 8,
@@ -64,7 +64,7 @@ impl<'a> Contact<'a> {
 
     /// Whether the packets are fragments after the first, which have no ports.
     pub(super) const fn is_fragment(&self) -> bool {
-        self.part.key.later_fragment()
+        self.partial.key.later_fragment()
     }
 }
 

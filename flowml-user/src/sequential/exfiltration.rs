@@ -78,15 +78,15 @@ impl Exfiltration {
         let now_ns = contact.last_ns();
         let born = || Host { born_ns: now_ns, ..Host::default() };
         // A spoofed source sends a single first packet. A flood of them must not displace hosts with a history.
-        if !contact.new || contact.part.stats.packets() > 1 {
+        if !contact.new || contact.partial.stats.packets() > 1 {
             self.hosts.entry(contact.source.address, now_ns, born);
         }
         for sender in [Sender::Lower, Sender::Upper] {
-            let bytes = contact.part.stats.direction(sender).ip_bytes;
+            let bytes = contact.partial.stats.direction(sender).ip_bytes;
             if bytes < LARGE {
                 continue;
             }
-            let [from, to] = [sender, sender.opposite()].map(|end| contact.part.key.endpoint(end).address);
+            let [from, to] = [sender, sender.opposite()].map(|end| contact.partial.key.endpoint(end).address);
             self.hosts.entry(to, now_ns, born).volume(now_ns).received += bytes;
             let host = self.hosts.entry(from, now_ns, born);
             let born_ns = host.born_ns;

@@ -106,7 +106,7 @@ impl Floods {
                 let is_known = gauges.knows(to.address);
                 is_known.then_some(gauges)
             });
-            let packets = contact.part.stats.packets();
+            let packets = contact.partial.stats.packets();
             match gauges {
                 // A resolver requests answers that need no fragments (EDNS0 of 1,232 bytes).
                 Some(gauges) => gauges.add(&Event { spread: packets, ..event(contact, from, to, 0, packets) }),
@@ -123,13 +123,13 @@ impl Floods {
 
     /// Adds datagrams of a service. They are unrequested if the flow begins with them and continues without a request.
     fn answer(&mut self, contact: &Contact<'_>, [from, to]: [Endpoint; 2], visible: bool) {
-        let (key, first_ns) = (contact.part.key, contact.first_ns());
+        let (key, first_ns) = (contact.partial.key, contact.first_ns());
         if contact.new {
             self.flows.entry(key, first_ns, || ());
         } else if self.flows.is_empty() || self.flows.get_mut(&key).is_none() {
             return;
         }
-        let answer = event(contact, from, to, from.port, contact.part.stats.packets());
+        let answer = event(contact, from, to, from.port, contact.partial.stats.packets());
         if visible || is_no_client(to) {
             self.unasked.add(&answer);
             return;

@@ -37,7 +37,8 @@ use flowml_common::flow::PartialFlow;
 
 pub use finding::{Finding, Party};
 pub use kind::{Evidence, Family, Kind, Story};
-pub use scans::{PERIODS, REPEATS};
+pub use scans::PERIODS;
+pub(crate) use scans::REPEATS;
 
 use crate::session::{Ended, Standing};
 use amplifiers::Amplifiers;
@@ -129,8 +130,8 @@ impl SequentialTests {
     }
 
     /// Adds a partial flow with its standing in its session.
-    pub fn observe(&mut self, part: &PartialFlow, standing: Standing) {
-        let contact = Contact::new(part, standing);
+    pub fn observe(&mut self, partial: &PartialFlow, standing: Standing) {
+        let contact = Contact::new(partial, standing);
         self.rates.begin(contact.first_ns());
         self.steps.begin(contact.first_ns());
         self.began_ns.get_or_insert(contact.first_ns());

@@ -50,10 +50,10 @@ impl Run {
         };
         let shifted = |sample: &Sample| Sample { time_ns: self.now_ns + sample.time_ns, ..*sample };
         let flows = flows.iter().map(|flow| flow.iter().filter(seen).map(shifted).collect::<Vec<_>>());
-        let parts: Vec<_> = flows.filter(|flow| !flow.is_empty()).map(|flow| counted_of(&flow)).collect();
+        let partials: Vec<_> = flows.filter(|flow| !flow.is_empty()).map(|flow| counted_of(&flow)).collect();
         let tests = &mut self.tests;
-        self.sessions.absorb_drain(parts.iter().map(|(key, value)| value.counted(key)), |part, standing| {
-            tests.observe(part, standing);
+        self.sessions.absorb_drain(partials.iter().map(|(key, value)| value.counted(key)), |partial, standing| {
+            tests.observe(partial, standing);
         });
         self.now_ns += ms * MS;
         tests.ended(&self.sessions.expire(self.now_ns));

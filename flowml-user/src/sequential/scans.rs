@@ -54,7 +54,7 @@ pub const PERIODS: u64 = 3;
 
 /// The largest number of tries of one scanner at one target. nmap's --max-retries is 10 by default, and it uses few of
 /// them.
-pub const REPEATS: u64 = 10;
+pub(crate) const REPEATS: u64 = 10;
 
 /// The subject of a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -73,7 +73,7 @@ struct Scan {
     is_scan: bool,
     /// Whether an earlier scan is over.
     was_scan: bool,
-    /// Whether it is among the scans to be reported.
+    /// Whether the scan is on the list of scans to report.
     is_new: bool,
     first_ns: u64,
     last_ns: u64,
@@ -92,7 +92,7 @@ struct Scan {
 struct Contacted {
     target: Address,
     at_ns: u64,
-    /// Whether it was not made before within the memory.
+    /// Whether the contact is the first with this host within the memory of the test.
     is_first: bool,
 }
 

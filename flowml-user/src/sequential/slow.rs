@@ -178,7 +178,7 @@ impl Slow {
             return;
         }
         let Contact { sent, received, .. } = contact;
-        let key = contact.part.key;
+        let key = contact.partial.key;
         // A session that was silent for longer than the idle timeout is reported as new.
         let goes_on = || self.connections.contains_key(&key);
         if contact.new && (contact.opened || !goes_on()) {

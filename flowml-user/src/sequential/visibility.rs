@@ -33,7 +33,7 @@ impl Visibility {
     pub(super) fn observe(&mut self, contact: &Contact<'_>) -> bool {
         let both = contact.answered && contact.sent.packets > 0 && contact.received.packets > 0;
         let one = contact.protocol == protocol::TCP && !contact.answered && established(contact.sent);
-        let interface = contact.part.key.interface();
+        let interface = contact.partial.key.interface();
         let place = match self.interfaces.binary_search_by_key(&interface, |(known, _)| *known) {
             Ok(place) => place,
             Err(place) if (both || one) && self.interfaces.len() < INTERFACES => {

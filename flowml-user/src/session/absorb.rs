@@ -1,6 +1,6 @@
 //! Adding partial flows to the sessions of their flows.
 
-use flowml_common::content::Contents as PartContents;
+use flowml_common::content::Contents as PartialContents;
 use flowml_common::counts::Counted;
 use flowml_common::flow::{FlowKey, FlowStats, Opening, PartialFlow, Sender};
 use flowml_common::quote::Quote;
@@ -25,9 +25,9 @@ const SESSION_AHEAD: usize = 4;
 /// A drained flow, for the order of first packets.
 struct Arrival {
     first_ns: u64,
-    /// Its position in the drain.
+    /// The position of the flow in the drain.
     number: u32,
-    /// Its hash in the index of sessions.
+    /// The hash of the flow's key in the index of sessions.
     hash: u32,
 }
 
@@ -42,7 +42,7 @@ impl Sessions {
         flows: impl IntoIterator<Item = Counted<'a>>,
         mut observe: impl FnMut(&PartialFlow, Standing),
     ) {
-        self.absorb_or_pass_by(flows, |part, standing, _| observe(part, standing));
+        self.absorb_or_pass_by(flows, |partial, standing, _| observe(partial, standing));
     }
 
     /// As [`Self::absorb_drain`]. `observe` also receives whether the partial flow is in a session.
@@ -65,15 +65,16 @@ impl Sessions {
         for (at, &Arrival { number, hash, .. }) in order.iter().enumerate() {
             self.prefetch(&flows, order.get(at + FLOW_AHEAD), order.get(at + SESSION_AHEAD));
             let flow = flows[number as usize];
-            let part = flow.part();
-            let (standing, kept) = self.absorb_part(hash, &part.key, &part.stats, flow.contents(), flow.quote());
-            observe(&part, standing, kept);
+            let partial = flow.partial_flow();
+            let (standing, kept) =
+                self.absorb_partial(hash, &partial.key, &partial.stats, flow.contents(), flow.quote());
+            observe(&partial, standing, kept);
         }
     }
 
     /// Absorbs a partial flow without kept payload.
-    pub fn absorb(&mut self, key: &FlowKey, part: &FlowStats) -> Standing {
-        self.absorb_part(self.index.hash(key), key, part, None, None).0
+    pub fn absorb(&mut self, key: &FlowKey, partial: &FlowStats) -> Standing {
+        self.absorb_partial(self.index.hash(key), key, partial, None, None).0
     }
 
     /// Starts to load the counts of a flow that comes later, and the session of one that comes soon.
@@ -103,33 +104,33 @@ impl Sessions {
         self.ended.iter_mut().for_each(|ended| ended.set_windows(&of));
     }
 
-    fn absorb_part(
+    fn absorb_partial(
         &mut self,
         hash: u32,
         key: &FlowKey,
-        part: &FlowStats,
-        contents: Option<PartContents<'_>>,
+        partial: &FlowStats,
+        contents: Option<PartialContents<'_>>,
         quote: Option<Quote>,
     ) -> (Standing, Kept) {
-        self.latest_ns = self.latest_ns.max(part.last_ns);
+        self.latest_ns = self.latest_ns.max(partial.last_ns);
         let mut known = self.find(hash, key);
         // After the active timeout the session may have ended too.
         while let Some(number) = known
-            && let Some(reason) = self.slot(number).and_then(|session| self.rules.ends_before(session, part))
+            && let Some(reason) = self.slot(number).and_then(|session| self.rules.ends_before(session, partial))
         {
             self.end(number, reason);
             known = self.find(hash, key);
         }
-        let informed = informed(key, part);
+        let informed = informed(key, partial);
         let quoted = informed.map(|informed| self.quoted(key, informed, quote));
         let mut kept = Kept::InSession;
-        let standing = match known.and_then(|number| self.join(number, part, contents, quoted)) {
+        let standing = match known.and_then(|number| self.join(number, partial, contents, quoted)) {
             Some(standing) => standing,
-            None if !self.keeps_slight && part.packets() == 1 => {
+            None if !self.keeps_slight && partial.packets() == 1 => {
                 kept = Kept::Not;
-                self.pass_by(key, part, quoted)
+                self.pass_by(key, partial, quoted)
             }
-            None => self.open(hash, key, part, contents, quoted),
+            None => self.open(hash, key, partial, contents, quoted),
         };
         let error = informed.zip(quote);
         let about_sender = error.is_some_and(|(informed, quote)| quote.is_to(key, informed.opposite()));
@@ -139,57 +140,57 @@ impl Sessions {
     fn join(
         &mut self,
         number: u32,
-        part: &FlowStats,
-        contents: Option<PartContents<'_>>,
+        partial: &FlowStats,
+        contents: Option<PartialContents<'_>>,
         quoted: Option<Sender>,
     ) -> Option<Standing> {
         let session = self.slots.get_mut(number as usize)?.as_mut()?;
         session.known.quoted = session.known.quoted.or(quoted);
         if let Some(contents) = contents {
             let own = session.contents.get_or_insert_default();
-            own.follow(session.record.stats(), part, contents);
+            own.follow(session.record.stats(), partial, contents);
         }
         if session.record.stats().is_none() {
             self.begun.push(number);
         }
-        session.record.absorb(part);
-        session.connection.absorb(part);
-        session.last_ns = session.last_ns.max(part.last_ns);
+        session.record.absorb(partial);
+        session.connection.absorb(partial);
+        session.last_ns = session.last_ns.max(partial.last_ns);
         // The end of a connection makes the end of the session earlier. So does the first partial flow of a further
         // record.
         let (deadline_ns, _) = self.rules.deadline(session);
         if Timers::tick(deadline_ns) < session.due {
             session.due = self.timers.schedule(number, deadline_ns);
         }
-        Some(session.standing(part, self.rules.initiator, false))
+        Some(session.standing(partial, self.rules.initiator, false))
     }
 
     fn open(
         &mut self,
         hash: u32,
         key: &FlowKey,
-        part: &FlowStats,
-        contents: Option<PartContents<'_>>,
+        partial: &FlowStats,
+        contents: Option<PartialContents<'_>>,
         quoted: Option<Sender>,
     ) -> Standing {
         self.make_room();
         let contents = contents.map(|contents| Box::new(Contents::of(contents)));
         let mut connection = Connection::default();
-        connection.absorb(part);
+        connection.absorb(partial);
         let mut session = Session {
             key: *key,
-            record: Record::First(*part),
-            known: Known { earlier: self.earlier(key, part), quoted },
+            record: Record::First(*partial),
+            known: Known { earlier: self.earlier(key, partial), quoted },
             sent: [false; 2],
             connection,
             contents,
             windows: None,
-            last_ns: part.last_ns,
+            last_ns: partial.last_ns,
             due: 0,
         };
         let number = self.free.pop().unwrap_or(self.slots.len() as u32);
         session.due = self.timers.schedule(number, self.rules.deadline(&session).0);
-        let standing = session.standing(part, self.rules.initiator, true);
+        let standing = session.standing(partial, self.rules.initiator, true);
         match self.slots.get_mut(number as usize) {
             Some(slot) => *slot = Some(session),
             None => self.slots.push(Some(session)),
@@ -200,20 +201,21 @@ impl Sessions {
     }
 
     /// The state of a flow of one packet that gets no session. Earlier sessions with this key are not considered.
-    fn pass_by(&mut self, key: &FlowKey, part: &FlowStats, quoted: Option<Sender>) -> Standing {
+    fn pass_by(&mut self, key: &FlowKey, partial: &FlowStats, quoted: Option<Sender>) -> Standing {
         self.overflow.passed_by += 1;
         let initiator = match self.rules.initiator {
-            InitiatorRule::Evidence => Initiator::known(key, part, Known { earlier: None, quoted }),
-            InitiatorRule::FirstPacket => Initiator::first(part),
+            InitiatorRule::Evidence => Initiator::known(key, partial, Known { earlier: None, quoted }),
+            InitiatorRule::FirstPacket => Initiator::first(partial),
         };
-        let answered = part.direction(initiator.sender.opposite()).packets > 0;
+        let answered = partial.direction(initiator.sender.opposite()).packets > 0;
         Standing { new: true, initiator: initiator.sender, answered, about_sender: false }
     }
 
-    /// The initiator of the session that a session starting with `part` continues. `None` if a SYN opens a connection.
-    fn earlier(&mut self, key: &FlowKey, part: &FlowStats) -> Option<Sender> {
+    /// The initiator of the session that a session starting with `partial` continues. `None` if a SYN opens a
+    /// connection.
+    fn earlier(&mut self, key: &FlowKey, partial: &FlowStats) -> Option<Sender> {
         // An opening is the first packet of its partial flow, however later packets are divided into partial flows.
-        let opens = part.directions.iter().any(|direction| matches!(direction.opening, Some(Opening::Syn(_))));
+        let opens = partial.directions.iter().any(|direction| matches!(direction.opening, Some(Opening::Syn(_))));
         self.memory.take(key).filter(|_| !opens)
     }
 

@@ -17,8 +17,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn absorb(&mut self, part: &FlowStats) {
-        for (sender, direction) in part.directions.iter().enumerate() {
+    pub(super) fn absorb(&mut self, partial: &FlowStats) {
+        for (sender, direction) in partial.directions.iter().enumerate() {
             self.openings[sender] = Opening::follow(self.openings[sender], direction.opening);
             self.fins[sender] |= direction.flags[bit(FIN)] > 0;
             self.resets[sender] |= direction.flags[bit(RST)] > 0;
@@ -30,13 +30,13 @@ impl Connection {
         self.fins == [true; 2] || self.resets != [false; 2]
     }
 
-    /// Whether `part` starts with the opening of another connection (RFC 9293 §3.6.1): a SYN after the end, or with
+    /// Whether `partial` starts with the opening of another connection (RFC 9293 §3.6.1): a SYN after the end, or with
     /// another initial sequence number. A SYN,ACK counts only if the SYN that it answers was not seen.
     ///
     /// The flow table guarantees that the opening of a partial flow is its first packet. The exception is a SYN,ACK
     /// whose SYN is in the same partial flow.
-    pub(super) fn is_followed_by(&self, part: &FlowStats) -> bool {
-        let openings = part.directions.each_ref().map(|direction| direction.opening);
+    pub(super) fn is_followed_by(&self, partial: &FlowStats) -> bool {
+        let openings = partial.directions.each_ref().map(|direction| direction.opening);
         let (sender, sequence) = match openings {
             [Some(Opening::Syn(sequence)), _] => (0, sequence),
             [_, Some(Opening::Syn(sequence))] => (1, sequence),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use flowml_common::content::{Content, Contents as PartContents};
+use flowml_common::content::{Content, Contents as PartialContents};
 use flowml_common::flow::{FlowStats, Sender};
 use serde::{Deserialize, Serialize};
 
@@ -35,17 +35,17 @@ impl Kept {
 
 impl Contents {
     /// The contents of a session that starts with this partial flow.
-    pub(super) fn of(part: PartContents<'_>) -> Self {
-        Self(part.map(|content| content.map(Kept::of)))
+    pub(super) fn of(partial: PartialContents<'_>) -> Self {
+        Self(partial.map(|content| content.map(Kept::of)))
     }
 
     /// Adds the contents of a partial flow that was counted later than `before`, the statistics of the open record. If
     /// one is known to follow the other, the result is what one CPU would have kept for all packets.
-    pub(super) fn follow(&mut self, before: Option<&FlowStats>, part: &FlowStats, theirs: PartContents<'_>) {
+    pub(super) fn follow(&mut self, before: Option<&FlowStats>, partial: &FlowStats, theirs: PartialContents<'_>) {
         let senders = [Sender::Lower, Sender::Upper].into_iter();
         for ((mine, theirs), sender) in self.0.iter_mut().zip(theirs).zip(senders) {
             let own = mine.as_ref().map(Kept::content);
-            let followed = before.is_none_or(|before| before.precedes(part, sender));
+            let followed = before.is_none_or(|before| before.precedes(partial, sender));
             let joined = if followed { own.or(theirs) } else { Content::merge(own, theirs) };
             if joined != own {
                 *mine = joined.map(Kept::of);

@@ -78,13 +78,14 @@ impl Recent {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{part_of, udp};
+    use super::super::samples::{partial_of, udp};
     use super::*;
 
     #[test]
     fn the_last_sessions_are_kept_in_at_most_two_generations() {
         let key = |n: usize| {
-            part_of(&[udp(0, &format!("10.0.{}.{}:1", n >> 8 & 255, n & 255), &format!("10.9.0.{}:2", n >> 16), 0)]).key
+            partial_of(&[udp(0, &format!("10.0.{}.{}:1", n >> 8 & 255, n & 255), &format!("10.9.0.{}:2", n >> 16), 0)])
+                .key
         };
         let mut memory = Memory::default();
         let count = 3 * CAPACITY;

@@ -35,5 +35,8 @@ pub use self::ended::{Ended, Kept, Standing};
 pub(crate) use self::initiator::informed;
 pub use self::initiator::{Evidence, Initiator, InitiatorRule};
 pub use self::saved::Left;
-pub use self::sessions::{DEFAULT_CAPACITY, Overflow, Sessions, bytes_of_one};
+pub(crate) use self::sessions::Overflow;
+#[cfg(feature = "live")]
+pub(crate) use self::sessions::bytes_of_one;
+pub use self::sessions::{DEFAULT_CAPACITY, Sessions};
 pub use self::timeouts::{EndReason, Timeouts};

@@ -26,10 +26,10 @@ impl Record {
         }
     }
 
-    pub(super) fn absorb(&mut self, part: &FlowStats) {
+    pub(super) fn absorb(&mut self, partial: &FlowStats) {
         match self {
-            Self::First(stats) | Self::Further(Some(stats)) => stats.follow(part),
-            Self::Further(none) => *none = Some(*part),
+            Self::First(stats) | Self::Further(Some(stats)) => stats.follow(partial),
+            Self::Further(none) => *none = Some(*partial),
         }
     }
 }
@@ -65,12 +65,12 @@ impl Session {
         })
     }
 
-    /// The state after the absorbed partial flow `part`.
-    pub(super) fn standing(&mut self, part: &FlowStats, rule: InitiatorRule, new: bool) -> Standing {
-        for (sent, direction) in self.sent.iter_mut().zip(&part.directions) {
+    /// The state after the absorbed partial flow `partial`.
+    pub(super) fn standing(&mut self, partial: &FlowStats, rule: InitiatorRule, new: bool) -> Standing {
+        for (sent, direction) in self.sent.iter_mut().zip(&partial.directions) {
             *sent |= direction.packets > 0;
         }
-        let initiator = self.initiator(rule).unwrap_or_else(|| Initiator::first(part)).sender;
+        let initiator = self.initiator(rule).unwrap_or_else(|| Initiator::first(partial)).sender;
         Standing { new, initiator, answered: self.sent[initiator.opposite() as usize], about_sender: false }
     }
 

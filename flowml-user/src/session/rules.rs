@@ -48,12 +48,12 @@ impl Rules {
         [end, idle, active].into_iter().min_by_key(|(at_ns, _)| *at_ns).unwrap_or(idle)
     }
 
-    /// The reason why `part` cannot belong to the open record. `None` if it can.
-    pub(super) fn ends_before(&self, session: &Session, part: &FlowStats) -> Option<EndReason> {
+    /// The reason why `partial` cannot belong to the open record. `None` if it can.
+    pub(super) fn ends_before(&self, session: &Session, partial: &FlowStats) -> Option<EndReason> {
         let (deadline_ns, reason) = self.deadline(session);
-        if deadline_ns <= part.first_ns() {
+        if deadline_ns <= partial.first_ns() {
             return Some(reason);
         }
-        (self.end_by_flags && session.connection.is_followed_by(part)).then_some(EndReason::EndOfFlow)
+        (self.end_by_flags && session.connection.is_followed_by(partial)).then_some(EndReason::EndOfFlow)
     }
 }

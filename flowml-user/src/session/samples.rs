@@ -138,19 +138,19 @@ pub(crate) fn counted(packets: &[Packet]) -> (FlowKey, FlowValue) {
 }
 
 /// The partial flow of these packets.
-pub(crate) fn part(packets: &[Packet]) -> PartialFlow {
+pub(crate) fn partial(packets: &[Packet]) -> PartialFlow {
     let (key, value) = counted(packets);
-    value.counted(&key).part()
+    value.counted(&key).partial_flow()
 }
 
 /// The partial flow of these samples.
-pub(crate) fn part_of(samples: &[Sample]) -> PartialFlow {
-    part(&samples.iter().map(Sample::packet).collect::<Vec<_>>())
+pub(crate) fn partial_of(samples: &[Sample]) -> PartialFlow {
+    partial(&samples.iter().map(Sample::packet).collect::<Vec<_>>())
 }
 
 /// The record of a flow of these samples that ended by the idle timeout.
 pub(crate) fn ended(samples: &[Sample]) -> Ended {
-    let PartialFlow { key, stats } = part_of(samples);
+    let PartialFlow { key, stats } = partial_of(samples);
     let initiator = Initiator::of(&key, &stats);
     let reason = EndReason::IdleTimeout;
     Ended { key, stats, contents: None, windows: None, initiator, reason, continues: false }

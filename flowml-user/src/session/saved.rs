@@ -23,7 +23,7 @@ type Around = (usize, Vec<u32>, Timers, Memory, u64, Vec<u32>);
 pub struct Left {
     /// Number of sessions.
     pub sessions: u64,
-    /// Their packets and bytes that are in no record yet.
+    /// Packets and bytes of these sessions that are in no record yet.
     pub counted: Count,
 }
 
@@ -74,7 +74,7 @@ impl Sessions {
 
     /// Ends at most this number of the sessions that [`save`](Self::save) did not write, and returns their records. The
     /// result is empty if there are no more. After that the run ends: no session is looked up any more.
-    pub fn take_unsaved(&mut self, at_most: usize) -> Vec<Ended> {
+    pub(crate) fn take_unsaved(&mut self, at_most: usize) -> Vec<Ended> {
         self.index.clear();
         while self.ended.len() < at_most
             && let Some(number) = self.unsaved.next()
@@ -87,8 +87,8 @@ impl Sessions {
     /// Continues with the sessions that another run has left. There must be no sessions yet.
     ///
     /// # Errors
-    /// If they cannot be read, contradict each other, or are too many.
-    pub fn restore<R: Read>(&mut self, from: &mut Reader<R>) -> Result<Left, StateError> {
+    /// If the sessions cannot be read, contradict each other, or are too many.
+    pub(crate) fn restore<R: Read>(&mut self, from: &mut Reader<R>) -> Result<Left, StateError> {
         let damaged = |what: &str| StateError::Damaged(what.to_owned());
         let places: usize = from.take()?;
         if places > self.capacity {

@@ -20,7 +20,7 @@ const INDEX: usize = 3 * Index::BYTES_OF_ONE + 4 * size_of::<u32>();
 
 /// Memory of one session, in bytes: about 1 KiB, and the kept payload of both directions.
 #[must_use]
-pub fn bytes_of_one(payload: Option<PayloadLimit>) -> usize {
+pub(crate) fn bytes_of_one(payload: Option<PayloadLimit>) -> usize {
     let contents = payload.map_or(0, |limit| size_of::<Contents>() + 2 * limit.bytes() as usize);
     size_of::<Option<Session>>() + INDEX + contents
 }
@@ -59,7 +59,7 @@ pub struct Sessions {
 
 /// Numbers of sessions and flows for which there was no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Overflow {
+pub(crate) struct Overflow {
     /// Number of sessions that ended early to make room for others.
     pub displaced: u64,
     /// Number of flows of one packet that got no session ([`Sessions::set_keeps_slight`]).
@@ -100,14 +100,14 @@ impl Sessions {
 
     /// Ends about this number of sessions at a time, so that their records take a bounded amount of memory.
     #[must_use]
-    pub fn with_most_at_once(mut self, sessions: usize) -> Self {
+    pub(crate) fn with_most_at_once(mut self, sessions: usize) -> Self {
         self.most_at_once = sessions.max(1);
         self
     }
 
     /// Sets whether a flow of which one packet is known gets a session. If it gets none, it is in no record, and the
     /// observer receives it with [`Kept::Not`](super::Kept::Not).
-    pub const fn set_keeps_slight(&mut self, keeps: bool) {
+    pub(crate) const fn set_keeps_slight(&mut self, keeps: bool) {
         self.keeps_slight = keeps;
     }
 

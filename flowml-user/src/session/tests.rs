@@ -12,7 +12,7 @@ use flowml_common::table::{Metered, Seed, Shape, record};
 use flowml_common::time::Boundaries;
 use proptest::prelude::*;
 
-use super::samples::{Sample, counted, counted_of, part, part_of, tcp, udp};
+use super::samples::{Sample, counted, counted_of, partial, partial_of, tcp, udp};
 use super::timeouts::LINGER_NS;
 use super::{EndReason, Ended, Evidence, Initiator, InitiatorRule, Sessions, Standing, Timeouts};
 use crate::capture::vectors::VecTable;
@@ -35,7 +35,7 @@ fn sessions() -> Sessions {
 }
 
 fn absorb(sessions: &mut Sessions, samples: &[Sample]) {
-    let entry = part_of(samples);
+    let entry = partial_of(samples);
     sessions.absorb(&entry.key, &entry.stats);
 }
 
@@ -61,7 +61,7 @@ fn silence_ends_a_session_after_the_idle_timeout() {
 fn a_packet_after_the_idle_timeout_starts_another_session_before_the_timer_runs() {
     let mut sessions = sessions();
     absorb(&mut sessions, &[up(0, SYN)]);
-    let entry = part_of(&[up(15_000, SYN)]);
+    let entry = partial_of(&[up(15_000, SYN)]);
     assert!(sessions.absorb(&entry.key, &entry.stats).new);
     assert_eq!(one(sessions.expire(16 * SECOND)).reason, EndReason::IdleTimeout);
     assert_eq!(sessions.len(), 1);
@@ -80,7 +80,7 @@ fn a_record_ends_at_the_active_timeout_and_the_next_keeps_the_initiator() {
     let first = one(sessions.expire(122 * SECOND));
     assert_eq!((first.reason, first.continues, first.stats.packets()), (EndReason::ActiveTimeout, false, 122));
 
-    let entry = part_of(&[down(122_000, ACK)]);
+    let entry = partial_of(&[down(122_000, ACK)]);
     let standing = sessions.absorb(&entry.key, &entry.stats);
     assert!(!standing.new && standing.answered);
     let second = one(sessions.expire(140 * SECOND));
@@ -123,7 +123,7 @@ fn fin_from_one_side_does_not_end_a_session() {
 
 /// The initiator of a session of these packets, as an endpoint, and the evidence for it.
 fn initiator_of(samples: &[Sample]) -> (String, Evidence) {
-    let (mut sessions, entry) = (sessions(), part_of(samples));
+    let (mut sessions, entry) = (sessions(), partial_of(samples));
     let standing = sessions.absorb(&entry.key, &entry.stats);
     let Ended { initiator, key, .. } = one(sessions.flush());
     assert_eq!(standing.initiator, initiator.sender, "a record and the host windows agree");
@@ -189,7 +189,7 @@ fn quoted(sessions: &mut Sessions, (packet, bytes): &(Packet, Vec<u8>)) -> (Stan
     let mut table = VecTable::new(Shape::for_capacity(32), Seed([1; 12]));
     assert_eq!(record(&mut table, packet, &bytes.as_slice()), Metered::Counted);
     let mut standing = None;
-    sessions.absorb_drain(table.flows(), |part, found| standing = Some((part.key, found)));
+    sessions.absorb_drain(table.flows(), |partial, found| standing = Some((partial.key, found)));
     let (key, standing) = standing.unwrap();
     (standing, key.endpoint(standing.initiator).address.to_ip().to_string())
 }
@@ -232,8 +232,10 @@ fn an_icmp_error_has_the_initiator_of_the_open_session_that_it_quotes() {
 #[test]
 fn stronger_evidence_wins_while_the_record_is_open() {
     let mut sessions = sessions();
-    let (ack, syn_ack) =
-        (part_of(&[tcp(0, "10.0.0.1:50000", CLIENT, ACK)]), part_of(&[tcp(1, "10.0.0.1:50000", CLIENT, SYN | ACK)]));
+    let (ack, syn_ack) = (
+        partial_of(&[tcp(0, "10.0.0.1:50000", CLIENT, ACK)]),
+        partial_of(&[tcp(1, "10.0.0.1:50000", CLIENT, SYN | ACK)]),
+    );
     let first = sessions.absorb(&ack.key, &ack.stats).initiator;
     let second = sessions.absorb(&syn_ack.key, &syn_ack.stats).initiator;
     assert_eq!(second, first.opposite(), "host windows use the evidence of their time");
@@ -329,7 +331,7 @@ fn flags_end_no_session_if_only_timeouts_count() {
 fn a_syn_after_the_end_opens_a_session_on_the_same_ports() {
     let mut sessions = sessions();
     absorb(&mut sessions, &[up(0, SYN), down(1, RST | ACK)]);
-    let entry = part_of(&[up(500, SYN), down(501, RST | ACK)]);
+    let entry = partial_of(&[up(500, SYN), down(501, RST | ACK)]);
     assert!(sessions.absorb(&entry.key, &entry.stats).new);
     let ended = sessions.expire(10 * SECOND);
     assert_eq!(ended.iter().map(|ended| ended.stats.packets()).collect::<Vec<_>>(), [2, 2]);
@@ -365,14 +367,14 @@ fn above_the_capacity_the_sessions_closest_to_their_end_are_ended() {
 fn a_flow_that_moves_between_cpus_gives_what_one_cpu_would_have_counted() {
     let whole = [up(0, SYN), down(3, SYN | ACK), up(5, ACK), up(400, ACK), down(777, ACK), up(900, ACK)];
     // Two partitions in one drain. The partial flow of the second CPU is the earlier one.
-    let parts = [&whole[3..], &whole[..3]].map(counted_of);
+    let partials = [&whole[3..], &whole[..3]].map(counted_of);
     let mut sessions = sessions();
     let mut order = Vec::new();
-    sessions.absorb_drain(parts.iter().map(|(key, value)| value.counted(key)), |part, standing| {
-        order.push((part.stats.first_ns(), standing.new, standing.answered));
+    sessions.absorb_drain(partials.iter().map(|(key, value)| value.counted(key)), |partial, standing| {
+        order.push((partial.stats.first_ns(), standing.new, standing.answered));
     });
     assert_eq!(order, [(0, true, true), (400_000_000, false, true)]);
-    assert_eq!(one(sessions.flush()).stats, part_of(&whole).stats);
+    assert_eq!(one(sessions.flush()).stats, partial_of(&whole).stats);
 }
 
 /// A generated packet: its time after the previous packet, flow, direction, CPU and flags.
@@ -410,13 +412,13 @@ fn packets(steps: &[Step]) -> Vec<(usize, Packet)> {
 fn run(sessions: &mut Sessions, packets: &[(usize, Packet)], interval_ns: u64) -> Vec<Ended> {
     let mut ended = Vec::new();
     for epoch in packets.chunk_by(|a, b| a.1.time.ns() / interval_ns == b.1.time.ns() / interval_ns) {
-        let mut parts: BTreeMap<(usize, u16), Vec<Packet>> = BTreeMap::new();
+        let mut partials: BTreeMap<(usize, u16), Vec<Packet>> = BTreeMap::new();
         for (cpu, packet) in epoch {
             let port = packet.key.endpoint(Sender::Upper).port;
-            parts.entry((*cpu, port)).or_default().push(*packet);
+            partials.entry((*cpu, port)).or_default().push(*packet);
         }
-        let parts: Vec<_> = parts.values().map(|packets| counted(packets)).collect();
-        sessions.absorb_drain(parts.iter().map(|(key, value)| value.counted(key)), |_, _| ());
+        let partials: Vec<_> = partials.values().map(|packets| counted(packets)).collect();
+        sessions.absorb_drain(partials.iter().map(|(key, value)| value.counted(key)), |_, _| ());
         ended.extend(sessions.expire((epoch[0].1.time.ns() / interval_ns + 1) * interval_ns));
     }
     ended.extend(sessions.flush());
@@ -474,7 +476,7 @@ proptest! {
         for (_, packet) in &packets {
             flows.entry(packet.key.endpoint(Sender::Upper).port).or_default().push(*packet);
         }
-        let whole: Vec<_> = flows.values().map(|packets| part(packets).stats).collect();
+        let whole: Vec<_> = flows.values().map(|packets| partial(packets).stats).collect();
         prop_assert_eq!(ended.iter().map(|ended| ended.stats).collect::<Vec<_>>(), whole);
     }
 }
@@ -488,7 +490,7 @@ fn the_default_boundaries_are_those_of_the_default_timeouts() {
 fn begins_another(before: &[Sample], sample: Sample) -> bool {
     let mut sessions = sessions();
     before.iter().for_each(|sample| absorb(&mut sessions, &[*sample]));
-    let entry = part_of(&[sample]);
+    let entry = partial_of(&[sample]);
     sessions.absorb(&entry.key, &entry.stats).new
 }
 
@@ -526,7 +528,7 @@ fn a_gap_beyond_both_timeouts_ends_the_record_and_the_session() {
     for second in 0..11 {
         absorb(&mut sessions, &[up(10_000 * second, ACK)]);
     }
-    let entry = part_of(&[up(500_000, ACK)]);
+    let entry = partial_of(&[up(500_000, ACK)]);
     assert!(sessions.absorb(&entry.key, &entry.stats).new);
     // 100 s after the first packet the session has ended, and the active timeout has not been reached.
     assert_eq!(one(sessions.expire(501 * SECOND)).reason, EndReason::IdleTimeout);

@@ -122,7 +122,7 @@ impl Partition {
         let head: &Head = table.counts();
         assert_eq!((head.received, head.skipped), (truth.received, truth.skipped));
         let mut parts: Vec<_> =
-            table.flows().map(|flow| (*flow.key, flow.first_ns(), flow.birth(), flow.part().stats)).collect();
+            table.flows().map(|flow| (*flow.key, flow.first_ns(), flow.birth(), flow.partial_flow().stats)).collect();
         assert_eq!(parts.len(), head.entries as usize);
         parts.sort_by_key(|(key, first_ns, birth, _)| (*key, *first_ns, *birth));
         let found: BTreeMap<_, _> = parts
@@ -138,7 +138,7 @@ impl Partition {
             sum
         });
         assert_eq!(overflow, head.skipped[Skipped::TableFull as usize]);
-        let truth = truth.flows.iter().map(|(key, value)| (*key, value.counted(key).part().stats));
+        let truth = truth.flows.iter().map(|(key, value)| (*key, value.counted(key).partial_flow().stats));
         assert!(
             found.iter().map(|(key, stats)| (*key, *stats)).eq(truth),
             "the entries of a flow are what was counted of it"
@@ -332,7 +332,7 @@ impl Kept {
 fn count<'a>(packets: impl IntoIterator<Item = &'a Placed>) -> Option<FlowStats> {
     let mut packets = packets.into_iter().map(|placed| &placed.packet).peekable();
     let key = packets.peek()?.key;
-    FlowValue::of_all(packets).map(|value| value.counted(&key).part().stats)
+    FlowValue::of_all(packets).map(|value| value.counted(&key).partial_flow().stats)
 }
 
 fn joined(parts: impl IntoIterator<Item = FlowStats>, join: fn(&mut FlowStats, &FlowStats)) -> Option<FlowStats> {

@@ -1,4 +1,4 @@
-//! Parses any bytes as a frame of every link type, whole and cut off: each frame is in a flow or skipped.
+//! Parses any bytes as a frame of every link type, complete and cut off: each frame is in a flow or skipped.
 //!
 //! Only the parser runs, so that this target is fast.
 
@@ -91,7 +91,7 @@ fn parsed(frame: &Frame, link: LinkType, bytes: &[u8]) -> Result<Packet, Skipped
 fn check(table: &VecTable) {
     let mut sum = Count::default();
     for flow in table.flows() {
-        let stats = flow.part().stats;
+        let stats = flow.partial_flow().stats;
         sum.add(stats.packets(), stats.frame_bytes());
     }
     let head = table.counts();

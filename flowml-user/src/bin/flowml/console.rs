@@ -52,7 +52,7 @@ pub(crate) struct Console {
     style: Style,
     /// Whether the journal reads it, which expects a priority before each line.
     journal: bool,
-    /// A fixed width, columns. Without it the current width of the terminal is used.
+    /// A fixed width, columns; `None` for the current width of the terminal.
     width: Option<usize>,
     period: Period,
     /// The report of the last interval shown.
@@ -196,9 +196,9 @@ impl Observer for Console {
         Ok(())
     }
 
-    fn part(&mut self, part: &PartialFlow, standing: Standing) {
+    fn partial_flow(&mut self, partial: &PartialFlow, standing: Standing) {
         if self.shows_tables() {
-            self.period.part(part, standing);
+            self.period.partial_flow(partial, standing);
         }
     }
 

@@ -12,7 +12,7 @@ use super::template::Specifier;
 use super::*;
 use crate::learning::Reason;
 use crate::record::{Clock, FlowRecord};
-use crate::session::samples::{Sample, part_of, tcp};
+use crate::session::samples::{Sample, partial_of, tcp};
 use crate::session::{EndReason, Ended, Initiator};
 
 /// The fields of a record by their enterprise and number.
@@ -98,11 +98,11 @@ impl Reader {
 
 /// The row of a flow with these packets.
 fn row(samples: &[Sample]) -> FlowRow {
-    let part = part_of(samples);
-    let initiator = Initiator::of(&part.key, &part.stats);
+    let partial = partial_of(samples);
+    let initiator = Initiator::of(&partial.key, &partial.stats);
     let ended = Ended {
-        key: part.key,
-        stats: part.stats,
+        key: partial.key,
+        stats: partial.stats,
         initiator,
         reason: EndReason::IdleTimeout,
         continues: false,

@@ -223,7 +223,7 @@ fn resolved(path: &Path) -> PathBuf {
 
 /// All valid arguments of `-o`: `jsonl=PATH, csv=PATH, … or syslog=SERVER`.
 #[must_use]
-pub fn grammar() -> String {
+pub(super) fn grammar() -> String {
     let all = KINDS.map(|OutputKind { name, place, .. }| format!("{name}={place}"));
     let [first @ .., last] = &all;
     format!("{} or {last}", first.join(", "))

@@ -103,19 +103,19 @@ impl HostWindows {
 
     /// Counts a partial flow according to its place in its session. Housekeeping of a link is not counted, because it
     /// is no activity of a host.
-    pub fn add(&mut self, part: &PartialFlow, standing: Standing) {
-        if is_housekeeping(&part.key) {
+    pub fn add(&mut self, partial: &PartialFlow, standing: Standing) {
+        if is_housekeeping(&partial.key) {
             return;
         }
-        if let Some(informed) = informed(&part.key, &part.stats) {
-            self.add_error(part, standing, informed);
+        if let Some(informed) = informed(&partial.key, &partial.stats) {
+            self.add_error(partial, standing, informed);
             return;
         }
-        self.slow.add(part, standing);
-        let [source, destination] = standing.addresses(&part.key);
-        let seen = observe(&part.key, &part.stats, standing, self.seed);
+        self.slow.add(partial, standing);
+        let [source, destination] = standing.addresses(&partial.key);
+        let seen = observe(&partial.key, &partial.stats, standing, self.seed);
         let [source_hash, destination_hash] = [source, destination].map(|address| hash_address(address, self.seed));
-        let first_ns = part.stats.first_ns();
+        let first_ns = partial.stats.first_ns();
         let slice = self.current.get_or_insert_with(|| Slice::new(first_ns));
         slice.hosts.entry(source).or_default().source.add(&seen, destination_hash);
         slice.hosts.entry(destination).or_default().destination.add(&seen.turned(), source_hash);
@@ -126,20 +126,20 @@ impl HostWindows {
 
     /// Counts a single-packet flow under overload, and returns whether its initiator has a window. At the limit of 8192
     /// addresses, a new initiator gets no window: hosts with one packet would be left out first in any case.
-    pub(crate) fn add_slight(&mut self, part: &PartialFlow, standing: Standing) -> bool {
-        let [source, destination] = standing.addresses(&part.key);
+    pub(crate) fn add_slight(&mut self, partial: &PartialFlow, standing: Standing) -> bool {
+        let [source, destination] = standing.addresses(&partial.key);
         let is_left_out = |slice: &Slice| slice.hosts.len() >= MAX_HOSTS && !slice.hosts.contains_key(&source);
-        let is_of_flow = informed(&part.key, &part.stats).is_none() && !is_housekeeping(&part.key);
+        let is_of_flow = informed(&partial.key, &partial.stats).is_none() && !is_housekeeping(&partial.key);
         match &mut self.current {
             Some(slice) if is_of_flow && is_left_out(slice) => {
                 slice.left_out += 1;
-                let seen = observe(&part.key, &part.stats, standing, self.seed).turned();
+                let seen = observe(&partial.key, &partial.stats, standing, self.seed).turned();
                 let host = slice.hosts.entry(destination).or_default();
                 host.destination.add(&seen, hash_address(source, self.seed));
                 false
             }
             _ => {
-                self.add(part, standing);
+                self.add(partial, standing);
                 true
             }
         }
@@ -147,15 +147,15 @@ impl HostWindows {
 
     /// Counts the packets of ICMP errors in the roles of the flow that they quote, because they are no flow to a peer.
     /// The sender has no role in that flow unless it is the flow's other end.
-    fn add_error(&mut self, part: &PartialFlow, standing: Standing, informed: Sender) {
-        let seen = observe(&part.key, &part.stats, Standing { new: false, ..standing }, self.seed);
-        let first_ns = part.stats.first_ns();
+    fn add_error(&mut self, partial: &PartialFlow, standing: Standing, informed: Sender) {
+        let seen = observe(&partial.key, &partial.stats, Standing { new: false, ..standing }, self.seed);
+        let first_ns = partial.stats.first_ns();
         let slice = self.current.get_or_insert_with(|| Slice::new(first_ns));
         for end in [informed, informed.opposite()] {
             if end != informed && !standing.about_sender {
                 continue;
             }
-            let host = slice.hosts.entry(part.key.endpoint(end).address).or_default();
+            let host = slice.hosts.entry(partial.key.endpoint(end).address).or_default();
             if end == standing.initiator {
                 host.source.add_counts(&seen.counts);
             } else {

@@ -136,8 +136,8 @@ impl TableModel {
 
     /// The names of the encoded features that are used.
     #[must_use]
-    pub fn slot_names(&self) -> Vec<String> {
-        let all = self.header.preprocessing.slot_names();
+    pub fn encoded_names(&self) -> Vec<String> {
+        let all = self.header.preprocessing.encoded_names();
         match &self.header.slots {
             Some(slots) => slots.iter().map(|&slot| all[slot].clone()).collect(),
             None => all,

@@ -77,7 +77,7 @@ fn a_loaded_model_equals_the_saved_one_and_its_head_is_readable() {
     for task in tasks.chain(ClassifierKind::ALL.iter().map(|kind| Task::Classify(*kind))) {
         let selection = Some(Selection::Chi2(2));
         let model = train(Plan { selection, ..plan(task) });
-        assert_eq!(model.slot_names().len(), 2);
+        assert_eq!(model.encoded_names().len(), 2);
         model.save(&path).expect("there is room");
         assert_eq!(TableModel::load(&path).expect("it was just saved"), model, "{}", task.name());
         assert_eq!(judge(&TableModel::load(&path).expect("as before"), &table(60)), judge(&model, &table(60)));

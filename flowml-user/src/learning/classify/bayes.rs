@@ -85,10 +85,10 @@ impl FitClassifier for NaiveBayes {
 
 impl Class {
     fn log_likelihood(&self, row: ArrayView1<'_, f64>) -> f64 {
-        let slot = |((x, mean), variance): ((&f64, &f64), &f64)| {
+        let feature = |((x, mean), variance): ((&f64, &f64), &f64)| {
             (std::f64::consts::TAU * variance).ln() + (x - mean) * (x - mean) / variance
         };
-        self.prior.ln() - 0.5 * row.iter().zip(&self.means).zip(&self.variances).map(slot).sum::<f64>()
+        self.prior.ln() - 0.5 * row.iter().zip(&self.means).zip(&self.variances).map(feature).sum::<f64>()
     }
 }
 

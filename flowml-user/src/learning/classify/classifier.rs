@@ -19,7 +19,7 @@ pub(crate) struct TrainingSet<'a> {
 }
 
 /// Predicts the classes of rows.
-pub trait Classifier {
+pub(crate) trait Classifier {
     /// The number of the class of each row.
     fn classify(&self, rows: ArrayView2<'_, f64>) -> Vec<usize>;
 

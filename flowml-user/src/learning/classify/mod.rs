@@ -17,7 +17,7 @@ mod tree;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::classifier::Classifier;
+pub(crate) use self::classifier::Classifier;
 
 use self::bayes::NaiveBayes;
 use self::classifier::FitClassifier;
@@ -29,7 +29,7 @@ use self::tree::DecisionTree;
 use super::error::{LearnError, sound};
 use super::kinds::kinds;
 
-/// The one table of classifiers: variant and type, name on the command line and in files, meaning.
+/// The table of classifiers: variant and type, name on the command line and in files, meaning.
 macro_rules! classifiers {
     ($($kind:ident($fitted:ty) = $name:literal, $meaning:literal;)*) => {
         kinds! {
@@ -80,7 +80,7 @@ classifiers! {
 pub(crate) fn linear_weights(training: &TrainingSet<'_>) -> Result<Vec<f64>, LearnError> {
     let fitted = Logistic::fit(training)?;
     let heaviest =
-        |slot: usize| fitted.weights().iter().map(|weights: &Vec<f64>| weights[slot].abs()).fold(0.0, f64::max);
+        |feature: usize| fitted.weights().iter().map(|weights: &Vec<f64>| weights[feature].abs()).fold(0.0, f64::max);
     Ok((0..training.rows.ncols()).map(heaviest).collect())
 }
 

@@ -11,8 +11,8 @@ use super::*;
 fn rows(count: usize, classes: usize, seed: u64) -> (Array2<f64>, Vec<usize>) {
     let mut rng = Xoshiro256Plus::seed_from_u64(seed);
     let labels: Vec<usize> = (0..count).map(|row| row % classes).collect();
-    let value = |(row, slot): (usize, usize)| {
-        let own = f64::from(u8::from(slot == labels[row]));
+    let value = |(row, feature): (usize, usize)| {
+        let own = f64::from(u8::from(feature == labels[row]));
         4.0 * own + rng.sample::<f64, _>(StandardNormal)
     };
     (Array2::from_shape_fn((count, 4), value), labels)

@@ -34,7 +34,7 @@ const POOLED_ROWS: f64 = 20.0;
 
 /// The smallest pooled radius, in scales per encoded feature (root mean square). The floors of the scales define what a
 /// change is, also if all rows are equal.
-const SLOT_FLOOR: f64 = 0.3;
+const ENCODED_FLOOR: f64 = 0.3;
 
 /// Clusters of scaled vectors, stored in arrays for fast scoring.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,7 +83,7 @@ impl Checked for Clusters {
 /// The cluster with the lowest score of a vector.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Nearest {
-    /// Its number.
+    /// The number of the cluster.
     pub cluster: usize,
     /// `½(d/σ)² − ln π`, the minimum over all clusters.
     pub score: f64,
@@ -160,7 +160,7 @@ impl Clusters {
 
     /// The centroid of one cluster, one value for each encoded feature.
     pub(crate) fn centroid(&self, cluster: usize) -> impl Iterator<Item = f64> + '_ {
-        (0..self.width).map(move |slot| self.centroids[slot * self.k + cluster])
+        (0..self.width).map(move |feature| self.centroids[feature * self.k + cluster])
     }
 
     /// The contribution of each encoded feature to the squared distance of a vector from the centroid of one cluster.
@@ -170,8 +170,8 @@ impl Clusters {
 
     /// Moves the centroid of one cluster towards `target` by the fraction `part` of the way.
     pub(crate) fn pull(&mut self, cluster: usize, target: &[f64], part: f64) {
-        for (slot, target) in target.iter().enumerate() {
-            let value = &mut self.centroids[slot * self.k + cluster];
+        for (feature, target) in target.iter().enumerate() {
+            let value = &mut self.centroids[feature * self.k + cluster];
             *value += (target - *value) * part;
         }
     }
@@ -230,9 +230,9 @@ impl Clusters {
     ///
     /// The sums stay in registers, and those of different clusters do not wait for each other.
     #[inline(always)]
-    fn add_parts<const N: usize>(&self, sums: &mut [f64; N], vector: &[f64], first: usize, slots: Range<usize>) {
-        let centroids = self.centroids[slots.start * self.k..slots.end * self.k].chunks_exact(self.k);
-        for ((x, centroids), below) in vector[slots.clone()].iter().zip(centroids).zip(&self.below[slots]) {
+    fn add_parts<const N: usize>(&self, sums: &mut [f64; N], vector: &[f64], first: usize, features: Range<usize>) {
+        let centroids = self.centroids[features.start * self.k..features.end * self.k].chunks_exact(self.k);
+        for ((x, centroids), below) in vector[features.clone()].iter().zip(centroids).zip(&self.below[features]) {
             let centroids: &[f64; N] = centroids[first..].first_chunk().expect("there are as many clusters");
             // Most encoded features have equal weights below and above. Without the comparison this takes half the
             // time.
@@ -248,7 +248,7 @@ impl Clusters {
     pub(crate) fn pooled_spread(&self) -> f64 {
         let all: f64 = self.rows.iter().sum();
         let squares: f64 = self.rows.iter().zip(&self.spread).map(|(rows, spread)| rows * spread).sum();
-        let floor = SLOT_FLOOR * SLOT_FLOOR * self.width.max(1) as f64;
+        let floor = ENCODED_FLOOR * ENCODED_FLOOR * self.width.max(1) as f64;
         (squares / all.max(1.0)).max(floor)
     }
 

@@ -19,7 +19,7 @@ pub(crate) struct Training<'a> {
 }
 
 /// Scores rows.
-pub trait Detector {
+pub(crate) trait Detector {
     /// One score for each row, higher for more anomalous rows.
     fn score(&self, rows: ArrayView2<'_, f64>) -> Vec<f64>;
 

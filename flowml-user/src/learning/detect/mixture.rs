@@ -80,8 +80,8 @@ impl Component {
 
     /// `ln` of the component's weight and density at a row; `constant` is [`Self::constant`].
     fn log_density(&self, row: ArrayView1<'_, f64>, constant: f64) -> f64 {
-        let slots = row.iter().zip(&self.means).zip(&self.variances);
-        constant - 0.5 * slots.map(|((x, mean), variance)| (x - mean) * (x - mean) / variance).sum::<f64>()
+        let features = row.iter().zip(&self.means).zip(&self.variances);
+        constant - 0.5 * features.map(|((x, mean), variance)| (x - mean) * (x - mean) / variance).sum::<f64>()
     }
 
     /// The terms of [`Self::log_density`] that are the same for all rows.

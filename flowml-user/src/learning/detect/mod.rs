@@ -18,7 +18,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::detector::Detector;
+pub(crate) use self::detector::Detector;
 
 use self::density::Dbscan;
 use self::detector::FitDetector;
@@ -31,7 +31,7 @@ use self::svm::OneClassSvm;
 use super::error::{LearnError, sound};
 use super::kinds::kinds;
 
-/// The one table of detectors: variant and type, name on the command line and in files, meaning.
+/// The table of detectors: variant and type, name on the command line and in files, meaning.
 macro_rules! detectors {
     ($($kind:ident($fitted:ty) = $name:literal, $meaning:literal;)*) => {
         kinds! {

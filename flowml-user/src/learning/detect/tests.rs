@@ -11,8 +11,8 @@ use crate::learning::metrics::Ranking;
 /// Rows around two centres. The last `anomalous` rows are far from both.
 fn rows(count: usize, anomalous: usize, seed: u64) -> Array2<f64> {
     let mut rng = Xoshiro256Plus::seed_from_u64(seed);
-    Array2::from_shape_fn((count + anomalous, 4), |(row, slot)| {
-        let centre = match (row < count, row % 2, slot) {
+    Array2::from_shape_fn((count + anomalous, 4), |(row, feature)| {
+        let centre = match (row < count, row % 2, feature) {
             (true, 0, _) => -5.0,
             (true, _, _) => 5.0,
             // Between the two centres, where each feature alone is normal, and away from both.
@@ -53,7 +53,7 @@ fn the_same_rows_and_seed_give_the_same_detector_and_so_does_its_file() {
         assert_eq!(again.kind(), kind);
         assert_eq!(again.as_detector().score(test.view()), one.as_detector().score(test.view()), "{}", kind.name());
         assert_eq!(again.as_detector().inconsistency(4), None);
-        assert!(again.as_detector().inconsistency(3).is_some(), "{} has other slots", kind.name());
+        assert!(again.as_detector().inconsistency(3).is_some(), "{} has other encoded features", kind.name());
     }
 }
 

@@ -46,7 +46,7 @@ fn describe(feature: &TrainedOn) -> String {
 
 /// A hash that distinguishes tables of columns by the properties on which a model depends.
 #[must_use]
-pub fn fingerprint(columns: &[Column]) -> String {
+pub(crate) fn fingerprint(columns: &[Column]) -> String {
     features_hash(&columns.iter().map(TrainedOn::from).collect::<Vec<_>>())
 }
 

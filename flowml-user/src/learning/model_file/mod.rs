@@ -24,6 +24,8 @@ mod table;
 mod traffic;
 
 pub use self::error::ModelError;
-pub use self::features::fingerprint;
+#[cfg(feature = "live")]
+pub(crate) use self::features::fingerprint;
 pub use self::kind::ModelKind;
-pub use self::traffic::{Snapshot, TrafficModel};
+pub(crate) use self::traffic::Snapshot;
+pub use self::traffic::TrafficModel;

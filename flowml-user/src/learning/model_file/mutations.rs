@@ -264,7 +264,7 @@ fn implausible_table() -> Frame {
 
 fn try_table_model(value: &Value, rows: &Frame) -> Result<(), String> {
     let model = TableModel::deserialize(value).map_err(|error| error.to_string())?;
-    let _ = (model.describe(), model.slot_names(), model.summary());
+    let _ = (model.describe(), model.encoded_names(), model.summary());
     let (preprocessed, _) = model.preprocess(rows).map_err(|error| error.to_string())?;
     match model.judge(preprocessed.view()) {
         Judgement::Scores { scores, probabilities, .. } => {

@@ -93,7 +93,7 @@ impl SavedLearner {
 }
 
 /// A file of learners that is ready to be written. Writing waits for the disk and may be done on another thread.
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     path: PathBuf,
     text: String,
 }
@@ -102,8 +102,8 @@ impl Snapshot {
     /// Replaces the file.
     ///
     /// # Errors
-    /// If it cannot be written.
-    pub fn write(self) -> Result<(), ModelError> {
+    /// If the file cannot be written.
+    pub(crate) fn write(self) -> Result<(), ModelError> {
         file::write_whole(&self.path, &self.text).map_err(|source| ModelError::File { path: self.path, source })
     }
 }
@@ -175,7 +175,7 @@ impl TrafficModel {
     /// Reads a file.
     ///
     /// # Errors
-    /// If it cannot be read, or is no model of traffic.
+    /// If the file cannot be read, or is no model of traffic.
     pub fn read(path: &Path) -> Result<Self, ModelError> {
         let text = file::read(path).map_err(|source| ModelError::File { path: path.to_owned(), source })?;
         Self::parse(path, &text)
@@ -184,7 +184,7 @@ impl TrafficModel {
     /// Parses the content of a file. `path` is for error messages.
     ///
     /// # Errors
-    /// If it is no model of traffic.
+    /// If the file is no model of traffic.
     pub fn parse(path: &Path, text: &[u8]) -> Result<Self, ModelError> {
         let not_a_model = |reason: String| ModelError::NotAModel { path: path.to_owned(), reason };
         ModelKind::Traffic.expect(path, text)?;
@@ -199,7 +199,7 @@ impl TrafficModel {
     /// when the file was written.
     ///
     /// # Errors
-    /// If it has other learners or none.
+    /// If the file has no learner, or other learners.
     pub fn check(&self, names: &[&str]) -> Result<(), ModelError> {
         let other = self.learners.keys().find(|name| !names.contains(&name.as_str()));
         let found = match other {
@@ -215,7 +215,7 @@ impl TrafficModel {
     /// The learner of this name for rows of these columns; `None` if the file has none.
     ///
     /// # Errors
-    /// If it was trained on other columns, or its parts are inconsistent.
+    /// If the learner was trained on other columns, or its contents are inconsistent.
     pub fn learner(&self, name: &str, columns: Vec<Column>) -> Result<Option<Learner>, ModelError> {
         let Some(value) = self.learners.get(name) else { return Ok(None) };
         Ok(Some(SavedLearner::parse(&self.path, name, value, &columns)?.into_learner(columns)))

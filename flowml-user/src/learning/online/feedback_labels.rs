@@ -115,9 +115,9 @@ pub(crate) struct Likeness {
 impl Likeness {
     pub(crate) fn new(feedback_labels: &FeedbackLabels, fitted: &Fitted) -> Self {
         let scaled = |row: &Vec<f64>| {
-            let mut slots = vec![0.0; fitted.scaler.width()];
-            fitted.scaler.scale(row.as_slice().into(), &mut slots);
-            slots
+            let mut encoded = vec![0.0; fitted.scaler.width()];
+            fitted.scaler.scale(row.as_slice().into(), &mut encoded);
+            encoded
         };
         let rows = feedback_labels.0.iter().flat_map(|label| label.rows.iter().map(|row| (label.class, scaled(row))));
         Self { radius2: fitted.clusters.pooled_spread(), below: fitted.scaler.below(), marked: rows.collect() }

@@ -50,7 +50,7 @@ impl Checked for Fitted {
     fn check(&self) -> Outcome {
         let width = self.scaler.width();
         let fits = self.clusters.width() == width && self.typical.fits(self.clusters.len(), width);
-        holds(fits, "expected clusters, and quantiles of them, of the slots that its scaler makes")
+        holds(fits, "expected clusters, and quantiles of them, of the encoded features that its scaler makes")
     }
 }
 

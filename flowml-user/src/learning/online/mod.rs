@@ -33,7 +33,8 @@ mod warm_up;
 
 pub use self::feedback_labels::{FeedbackClass, FeedbackLabel};
 pub use self::learner::Learner;
-pub use self::promotion::{ModelEvent, Promotion, Trial};
+pub(crate) use self::promotion::ModelEvent;
+pub use self::promotion::Promotion;
 pub use self::reason::{Reason, TypicalValue, one_line};
 pub use self::settings::Settings;
 pub use self::verdict::{ClusterSummary, Eligibility, Status, Verdict};

@@ -121,8 +121,8 @@ impl Typical {
         let width = clusters.width();
         let mut quantiles = Vec::with_capacity(clusters.len() * width);
         for cluster in 0..clusters.len() {
-            for (slot, center) in clusters.centroid(cluster).enumerate() {
-                let own = scaled.column(slot).into_iter().zip(members).filter(|(_, member)| **member == cluster);
+            for (feature, center) in clusters.centroid(cluster).enumerate() {
+                let own = scaled.column(feature).into_iter().zip(members).filter(|(_, member)| **member == cluster);
                 let mut values: Vec<f64> = own.map(|(value, _)| *value).collect();
                 values.sort_unstable_by(f64::total_cmp);
                 let level = |q| if values.is_empty() { center } else { quantile(&values, q) };
@@ -236,13 +236,13 @@ impl Explain<'_> {
     }
 
     fn typical_value(&self, cluster: usize, column: usize) -> Option<TypicalValue> {
-        let slots = self.scaler.slots_of(column);
+        let encoded = self.scaler.encoded_of(column);
         let Column { name, unit, learn, .. } = self.columns[column];
         let [low, value, high] = if learn == Learn::Category {
-            let centroid: Vec<f64> = self.clusters.centroid(cluster).skip(slots.start).take(slots.len()).collect();
+            let centroid: Vec<f64> = self.clusters.centroid(cluster).skip(encoded.start).take(encoded.len()).collect();
             [self.scaler.raw(column, &centroid)?; 3]
         } else {
-            let quantiles = self.typical.cluster(cluster).get(slots.start)?;
+            let quantiles = self.typical.cluster(cluster).get(encoded.start)?;
             let raw = |q: f64| self.scaler.raw(column, &[q]);
             [raw(quantiles[0])?, raw(quantiles[1])?, raw(quantiles[2])?]
         };

@@ -9,7 +9,7 @@ use super::parameters::{CLIP, HOT};
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Place {
     column: usize,
-    slot: usize,
+    feature: usize,
 }
 
 /// The columns by kind. Most columns are not encoded, so a loop over all would spend its time on branches.
@@ -29,7 +29,7 @@ pub(super) struct Encoder {
 impl Encoder {
     /// Adds a number, which is column `column` of raw rows.
     pub(super) fn add_number(&mut self, column: usize, number: &Number<usize>) {
-        let place = Place { column, slot: self.middles.len() };
+        let place = Place { column, feature: self.middles.len() };
         let &Number { log, middle, scale, .. } = number;
         self.middles.push(middle);
         self.scales.push(scale);
@@ -42,7 +42,7 @@ impl Encoder {
 
     /// Adds a category with these values, which is column `column` of raw rows.
     pub(super) fn add_category(&mut self, column: usize, values: &[f64]) {
-        let place = Place { column, slot: self.middles.len() };
+        let place = Place { column, feature: self.middles.len() };
         self.middles.extend(values.iter().map(|_| 0.0).chain([0.0]));
         self.scales.resize(self.middles.len(), 1.0);
         self.categories.push((place, values.to_vec()));
@@ -53,27 +53,28 @@ impl Encoder {
         self.middles.len()
     }
 
-    /// Writes the encoded features of a raw row to `slots`, whose length is [`Self::width`]. An undefined number is the
-    /// middle of its column.
-    pub(super) fn encode(&self, row: &[f64], slots: &mut [f64]) {
-        for &Place { column, slot } in &self.log_scaled {
-            slots[slot] = transformed(row[column], true).unwrap_or(self.middles[slot]);
+    /// Writes the encoded features of a raw row to `encoded`, whose length is [`Self::width`]. An undefined number is
+    /// the middle of its column.
+    pub(super) fn encode(&self, row: &[f64], encoded: &mut [f64]) {
+        for &Place { column, feature } in &self.log_scaled {
+            encoded[feature] = transformed(row[column], true).unwrap_or(self.middles[feature]);
         }
-        for &Place { column, slot } in &self.plain {
-            slots[slot] = transformed(row[column], false).unwrap_or(self.middles[slot]);
+        for &Place { column, feature } in &self.plain {
+            encoded[feature] = transformed(row[column], false).unwrap_or(self.middles[feature]);
         }
-        for (Place { column, slot }, log, few) in &self.few {
-            slots[*slot] = transformed(few.drawn(row[*column], row[few.count]), *log).unwrap_or(self.middles[*slot]);
+        for (Place { column, feature }, log, few) in &self.few {
+            encoded[*feature] =
+                transformed(few.drawn(row[*column], row[few.count]), *log).unwrap_or(self.middles[*feature]);
         }
-        for (Place { column, slot }, values) in &self.categories {
-            let own = &mut slots[*slot..=*slot + values.len()];
+        for (Place { column, feature }, values) in &self.categories {
+            let own = &mut encoded[*feature..=*feature + values.len()];
             own.fill(0.0);
             if let Some(value) = defined(row[*column]) {
                 own[values.binary_search_by(|v| v.total_cmp(&value)).unwrap_or(values.len())] = HOT;
             }
         }
-        for ((slot, middle), scale) in slots.iter_mut().zip(&self.middles).zip(&self.scales) {
-            *slot = ((*slot - middle) / scale).clamp(-CLIP, CLIP);
+        for ((feature, middle), scale) in encoded.iter_mut().zip(&self.middles).zip(&self.scales) {
+            *feature = ((*feature - middle) / scale).clamp(-CLIP, CLIP);
         }
     }
 }

@@ -51,8 +51,8 @@ impl<C> Number<C> {
     }
 
     /// The value of an encoded feature, within the range of valid values.
-    pub(super) fn decode(&self, slot: f64) -> f64 {
-        let value = slot * self.scale + self.middle;
+    pub(super) fn decode(&self, encoded: f64) -> f64 {
+        let value = encoded * self.scale + self.middle;
         if self.log { value.exp_m1().max(0.0) } else { value }.clamp(-LARGEST, LARGEST)
     }
 

@@ -136,8 +136,8 @@ impl Scaler {
     /// For each encoded feature, its column.
     #[must_use]
     pub(crate) fn origins(&self) -> Vec<usize> {
-        let slots = |(column, scale): (usize, &Scale)| std::iter::repeat_n(column, scale.slots());
-        self.columns.iter().enumerate().flat_map(slots).collect()
+        let origins = |(column, scale): (usize, &Scale)| std::iter::repeat_n(column, scale.width());
+        self.columns.iter().enumerate().flat_map(origins).collect()
     }
 
     /// For each encoded feature, the weight in a squared distance of a value below the centroid.
@@ -147,22 +147,22 @@ impl Scaler {
             Scale::Number(number) => self.below.of(number.log),
             Scale::Out | Scale::OneHot { .. } => 1.0,
         };
-        let weights = |scale: &Scale| std::iter::repeat_n(weight(scale), scale.slots());
+        let weights = |scale: &Scale| std::iter::repeat_n(weight(scale), scale.width());
         self.columns.iter().flat_map(weights).collect()
     }
 
     /// The encoded features of one column; empty if it is left out.
     #[must_use]
-    pub(crate) fn slots_of(&self, column: usize) -> std::ops::Range<usize> {
-        let start = self.columns[..column].iter().map(Scale::slots).sum();
-        start..start + self.columns[column].slots()
+    pub(crate) fn encoded_of(&self, column: usize) -> std::ops::Range<usize> {
+        let start = self.columns[..column].iter().map(Scale::width).sum();
+        start..start + self.columns[column].width()
     }
 
-    /// Writes the encoded features of one raw row to `slots`, whose length is [`Self::width`].
-    pub(crate) fn scale(&self, row: ArrayView1<'_, f64>, slots: &mut [f64]) {
+    /// Writes the encoded features of one raw row to `encoded`, whose length is [`Self::width`].
+    pub(crate) fn scale(&self, row: ArrayView1<'_, f64>, encoded: &mut [f64]) {
         // Iterating over slices is several times as fast as over views of arrays.
         let row = row.to_slice().map_or_else(|| row.to_vec().into(), Cow::Borrowed);
-        self.encoder.encode(&row, slots);
+        self.encoder.encode(&row, encoded);
     }
 
     /// Sets the scale of each number to that of its `residuals` (scaled rows minus their centroids). Floors are kept.
@@ -174,9 +174,9 @@ impl Scaler {
     pub(crate) fn sharpened(&self, residuals: ArrayView2<'_, f64>, columns: &[Column]) -> Self {
         let mut sharper = self.columns.clone();
         for (column, scale) in sharper.iter_mut().enumerate() {
-            let slots = self.slots_of(column);
+            let encoded = self.encoded_of(column);
             if let Scale::Number(number) = scale {
-                let own = residuals.column(slots.start);
+                let own = residuals.column(encoded.start);
                 let spread = (own.iter().map(|r| r * r).sum::<f64>() / own.len().max(1) as f64).sqrt();
                 number.sharpen(spread, floor(columns[column].learn));
             }
@@ -188,9 +188,9 @@ impl Scaler {
     #[must_use]
     pub(crate) fn scale_all(&self, rows: ArrayView2<'_, f64>) -> Array2<f64> {
         let mut scaled = Array2::zeros((rows.nrows(), self.width()));
-        for (row, mut slots) in rows.rows().into_iter().zip(scaled.rows_mut()) {
+        for (row, mut encoded) in rows.rows().into_iter().zip(scaled.rows_mut()) {
             // A new array is row-major, so each of its rows is a slice.
-            self.scale(row, slots.as_slice_mut().unwrap_or(&mut []));
+            self.scale(row, encoded.as_slice_mut().unwrap_or(&mut []));
         }
         scaled
     }
@@ -199,12 +199,12 @@ impl Scaler {
     /// the largest feature for a one-hot column (NaN if that is the feature of unseen values), and `None` for a column
     /// that is left out.
     #[must_use]
-    pub(crate) fn raw(&self, column: usize, own_slots: &[f64]) -> Option<f64> {
+    pub(crate) fn raw(&self, column: usize, encoded: &[f64]) -> Option<f64> {
         match &self.columns[column] {
             Scale::Out => None,
-            Scale::Number(number) => Some(number.decode(own_slots[0])),
+            Scale::Number(number) => Some(number.decode(encoded[0])),
             Scale::OneHot { values } => {
-                let hottest = (0..own_slots.len()).max_by(|&a, &b| own_slots[a].total_cmp(&own_slots[b]))?;
+                let hottest = (0..encoded.len()).max_by(|&a, &b| encoded[a].total_cmp(&encoded[b]))?;
                 Some(values.get(hottest).copied().unwrap_or(f64::NAN))
             }
         }
@@ -212,7 +212,7 @@ impl Scaler {
 }
 
 impl Scale {
-    fn slots(&self) -> usize {
+    fn width(&self) -> usize {
         match self {
             Self::Out => 0,
             Self::Number(_) => 1,
@@ -354,7 +354,7 @@ mod tests {
         assert_eq!(scaler.below(), [0.1, 0.3]);
         assert_eq!(scaler.width(), 2);
         assert_eq!(scaler.origins(), [0, 2]);
-        assert!(scaler.slots_of(1).is_empty());
+        assert!(scaler.encoded_of(1).is_empty());
         let mut other_port = rows.clone();
         other_port.column_mut(1).fill(f64::NAN);
         assert_eq!(scaler.scale_all(rows.view()), scaler.scale_all(other_port.view()));

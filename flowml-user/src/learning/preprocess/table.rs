@@ -33,17 +33,17 @@ const CLOCK_S: std::ops::Range<f64> = 946_684_800.0..4_102_444_800.0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeftOut {
-    /// flowml's feature table excludes it from learning or does not contain it.
+    /// flowml's feature table excludes the column from learning, or does not contain it.
     Never,
-    /// It has one value in all rows.
+    /// The column has one value in all rows.
     Constant,
     /// No row has a value.
     Empty,
-    /// It holds IP addresses.
+    /// The column contains IP addresses.
     Address,
-    /// It holds Unix times.
+    /// The column contains Unix times.
     Clock,
-    /// Most of its texts occur only once.
+    /// Most texts of the column occur only once.
     Names,
 }
 
@@ -162,12 +162,6 @@ impl Preprocessing {
         Self { parameters, columns: frame.columns().iter().map(preprocessed).collect() }
     }
 
-    /// The parameters with which it was fitted.
-    #[must_use]
-    pub fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
     /// The number of encoded features of a row.
     #[must_use]
     pub fn width(&self) -> usize {
@@ -176,7 +170,7 @@ impl Preprocessing {
 
     /// For each encoded feature its origin: a column, or a column and its category.
     #[must_use]
-    pub fn slot_names(&self) -> Vec<String> {
+    pub fn encoded_names(&self) -> Vec<String> {
         let names = |column: &Preprocessed| match &column.slots {
             Slots::Out { .. } => Vec::new(),
             Slots::Number(_) => vec![column.name.clone()],
@@ -443,7 +437,7 @@ mod tests {
             ("host", LeftOut::Address),
         ];
         assert_eq!(left, expected);
-        assert_eq!(preprocessing.slot_names()[3..], ["kind=", "kind=a", "kind=b", "kind=(unseen)"]);
+        assert_eq!(preprocessing.encoded_names()[3..], ["kind=", "kind=a", "kind=b", "kind=(unseen)"]);
         let names: Vec<String> = (0..200).map(|row| format!("row{row}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let (preprocessing, _) = slots(vec![texts("uid", &names)], Parameters::for_detectors(Scaling::Robust));

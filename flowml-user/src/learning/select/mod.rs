@@ -52,7 +52,7 @@ impl Checked for Selection {
         match *self {
             Self::Variance(least) => within("variance", least, amount()),
             Self::Chi2(k) | Self::MutualInformation(k) | Self::Rfe(k) | Self::L1(k) | Self::Tree(k) => {
-                holds(k > 0, "expected at least one slot")
+                holds(k > 0, "expected at least one encoded feature")
             }
         }
     }
@@ -74,11 +74,12 @@ impl Selection {
         let chosen = match self {
             Self::Variance(least) => {
                 let variances = rows.var_axis(Axis(0), 0.0);
-                (0..rows.ncols()).filter(|&slot| variances[slot] > least).collect()
+                (0..rows.ncols()).filter(|&feature| variances[feature] > least).collect()
             }
             Self::Chi2(k) => best(&chi2(unit_range(rows).view(), training.classes, training.count), k),
             Self::MutualInformation(k) => {
-                let information = |slot| mutual_information(&bins(rows.column(slot)), training.classes, training.count);
+                let information =
+                    |feature| mutual_information(&bins(rows.column(feature)), training.classes, training.count);
                 best(&(0..rows.ncols()).map(information).collect::<Vec<_>>(), k)
             }
             Self::Rfe(k) => eliminate(training, k)?,
@@ -226,14 +227,15 @@ fn descend(
 ) {
     for _ in 0..LASSO_ROUNDS {
         let mut change: f64 = 0.0;
-        for slot in 0..weights.len() {
-            if gram[[slot, slot]] == 0.0 {
+        for feature in 0..weights.len() {
+            if gram[[feature, feature]] == 0.0 {
                 continue;
             }
-            let rest = covariances[slot] - gram.row(slot).dot(&*weights) + gram[[slot, slot]] * weights[slot];
-            let weight = rest.signum() * (rest.abs() - penalty).max(0.0) / gram[[slot, slot]];
-            change = change.max((weight - weights[slot]).abs());
-            weights[slot] = weight;
+            let rest =
+                covariances[feature] - gram.row(feature).dot(&*weights) + gram[[feature, feature]] * weights[feature];
+            let weight = rest.signum() * (rest.abs() - penalty).max(0.0) / gram[[feature, feature]];
+            change = change.max((weight - weights[feature]).abs());
+            weights[feature] = weight;
         }
         if change < LASSO_CHANGE {
             break;

@@ -37,13 +37,11 @@ pub(super) type Argument = u8;
 /// A condition on an argument. Only the lower 32 bits are compared: all tested arguments have the type int.
 #[derive(Clone, Copy)]
 pub(super) enum Test {
+    /// The argument is this number.
     Is(u32),
     /// Among the bits of `mask`, exactly those of `set` are set.
-    Bits {
-        mask: u32,
-        set: u32,
-    },
-    /// It is the process id of this process.
+    Bits { mask: u32, set: u32 },
+    /// The argument is the process id of this process.
     OwnProcess,
 }
 

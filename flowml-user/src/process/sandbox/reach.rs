@@ -133,7 +133,7 @@ impl Reach {
     }
 
     /// Permits resolving the addresses of hosts.
-    pub fn resolve(&mut self) {
+    pub(crate) fn resolve(&mut self) {
         self.read.extend(RESOLVER.map(PathBuf::from));
         self.connect(DNS);
     }

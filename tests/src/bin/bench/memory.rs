@@ -180,11 +180,14 @@ impl Holder {
                 sessions.len() as u64
             }
             Self::Windows(windows) => {
-                table.flows().map(|flow| flow.part()).for_each(|part| windows.add(&part, standing(&part)));
+                table
+                    .flows()
+                    .map(|flow| flow.partial_flow())
+                    .for_each(|partial| windows.add(&partial, standing(&partial)));
                 windows.advance(end_ns).windows.len() as u64
             }
             Self::Both(sessions, windows) => {
-                sessions.absorb_drain(table.flows(), |part, standing| windows.add(part, standing));
+                sessions.absorb_drain(table.flows(), |partial, standing| windows.add(partial, standing));
                 windows.advance(end_ns);
                 sessions.set_windows(|key, stats, standing| windows.around(key, stats, standing));
                 sessions.len() as u64
@@ -198,8 +201,8 @@ impl Holder {
 }
 
 /// The standing of a new flow whose server has answered. Its client has the higher port.
-fn standing(part: &PartialFlow) -> Standing {
-    let [lower, upper] = [Sender::Lower, Sender::Upper].map(|end| part.key.endpoint(end).port);
+fn standing(partial: &PartialFlow) -> Standing {
+    let [lower, upper] = [Sender::Lower, Sender::Upper].map(|end| partial.key.endpoint(end).port);
     let initiator = if lower > upper { Sender::Lower } else { Sender::Upper };
     Standing { new: true, initiator, answered: true, about_sender: false }
 }

@@ -23,7 +23,7 @@ const INTERVAL_NS: u64 = 1_000_000_000;
 #[derive(Default)]
 struct Interval {
     end_ns: u64,
-    parts: Vec<(PartialFlow, Standing)>,
+    partials: Vec<(PartialFlow, Standing)>,
     ended: Vec<Ended>,
 }
 
@@ -46,19 +46,19 @@ pub(crate) fn measure(capture: &Path, effort: Effort) -> Result<Costs> {
     let mut costs = Costs { flows, windows: 0, tests: Vec::new(), views: Vec::new(), hosts: Vec::new() };
     for _ in 0..effort.pick(7, 1) {
         let mut tests = SequentialTests::new(0);
-        let tests = time(&intervals, |interval, parts| {
-            parts.iter().for_each(|(part, standing)| tests.observe(part, *standing));
+        let tests = time(&intervals, |interval, partials| {
+            partials.iter().for_each(|(partial, standing)| tests.observe(partial, *standing));
             tests.ended(&interval.ended);
             tests.interval(interval.end_ns);
         });
         let (mut windows, mut count) = (HostWindows::new(WINDOW), 0);
         let mut views = Duration::ZERO;
-        let hosts = time(&intervals, |interval, parts| {
-            parts.iter().for_each(|(part, standing)| windows.add(part, *standing));
+        let hosts = time(&intervals, |interval, partials| {
+            partials.iter().for_each(|(partial, standing)| windows.add(partial, *standing));
             count += windows.advance(interval.end_ns).windows.len();
             let begun = cpu_time();
-            for (part, standing) in parts.iter().filter(|(_, standing)| standing.new) {
-                black_box(windows.around(&part.key, &part.stats, *standing));
+            for (partial, standing) in partials.iter().filter(|(_, standing)| standing.new) {
+                black_box(windows.around(&partial.key, &partial.stats, *standing));
             }
             views += cpu_time() - begun;
         });
@@ -73,12 +73,12 @@ pub(crate) fn measure(capture: &Path, effort: Effort) -> Result<Costs> {
 
 /// CPU time of `work` on all intervals. Partial flows are in the cache, as they are directly after a drain.
 fn time(intervals: &[Interval], mut work: impl FnMut(&Interval, &[(PartialFlow, Standing)])) -> Duration {
-    let (mut parts, mut sum) = (Vec::new(), Duration::ZERO);
+    let (mut partials, mut sum) = (Vec::new(), Duration::ZERO);
     for interval in intervals {
-        parts.clear();
-        parts.extend_from_slice(&interval.parts);
+        partials.clear();
+        partials.extend_from_slice(&interval.partials);
         let begun = cpu_time();
-        work(interval, &parts);
+        work(interval, &partials);
         sum += cpu_time() - begun;
     }
     sum
@@ -109,7 +109,7 @@ fn intervals(capture: &Path) -> Result<Vec<Interval>> {
 }
 
 fn drain(table: &mut VecTable, sessions: &mut Sessions, interval: &mut Interval) {
-    sessions.absorb_drain(table.flows(), |part, standing| interval.parts.push((*part, standing)));
+    sessions.absorb_drain(table.flows(), |partial, standing| interval.partials.push((*partial, standing)));
     table.clear();
     interval.ended.extend(sessions.expire(interval.end_ns));
 }

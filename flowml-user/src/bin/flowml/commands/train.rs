@@ -79,7 +79,7 @@ fn description(model: &TableModel) -> String {
         model.preprocessing().left_out().map(|(name, because)| format!("{name} ({})", because.reason())).collect();
     lines.extend(names_line("not used", &left_out));
     if plan.selection.is_some() {
-        lines.extend(names_line("selected", &model.slot_names()));
+        lines.extend(names_line("selected", &model.encoded_names()));
     }
     lines.join("\n")
 }

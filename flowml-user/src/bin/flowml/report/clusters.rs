@@ -131,14 +131,14 @@ fn by_size(members: &[u64]) -> Vec<u64> {
 
 /// The share of an encoded feature's variance that lies between the groups: η² of an analysis of variance (Fisher
 /// 1925).
-fn eta_squared(slot: ArrayView1<'_, f64>, places: &[usize], groups: usize) -> f64 {
-    let mean = slot.mean().unwrap_or_default();
+fn eta_squared(encoded: ArrayView1<'_, f64>, places: &[usize], groups: usize) -> f64 {
+    let mean = encoded.mean().unwrap_or_default();
     let mut sums = vec![(0.0, 0.0); groups];
-    slot.iter().zip(places).for_each(|(value, place)| {
+    encoded.iter().zip(places).for_each(|(value, place)| {
         sums[*place].0 += value;
         sums[*place].1 += 1.0;
     });
-    let whole: f64 = slot.iter().map(|value| (value - mean).powi(2)).sum();
+    let whole: f64 = encoded.iter().map(|value| (value - mean).powi(2)).sum();
     let between = |(sum, count): &(f64, f64)| if *count > 0.0 { count * (sum / count - mean).powi(2) } else { 0.0 };
     if whole > 0.0 { sums.iter().map(between).sum::<f64>() / whole } else { 0.0 }
 }
@@ -159,24 +159,24 @@ fn features(
     places: &[usize],
     groups: &[Group],
 ) -> Vec<Boxes> {
-    let slots = preprocessing.slot_names();
+    let encoded = preprocessing.encoded_names();
     let numeric = preprocessing.columns().filter_map(|(name, learnt)| {
         let logarithmic = match learnt? {
             "log number" => true,
             "number" => false,
             _ => return None,
         };
-        Some((slots.iter().position(|slot| slot == name)?, name, logarithmic))
+        Some((encoded.iter().position(|encoded| encoded == name)?, name, logarithmic))
     });
     let mut ranked: Vec<_> = numeric
-        .map(|(slot, name, log)| (eta_squared(rows.column(slot), places, groups.len()), slot, name, log))
+        .map(|(encoded, name, log)| (eta_squared(rows.column(encoded), places, groups.len()), encoded, name, log))
         .collect();
     ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     let mut chosen: Vec<(usize, Boxes)> = Vec::new();
-    for (eta_squared, slot, name, logarithmic) in ranked {
-        let new = chosen.iter().all(|(other, _)| correlation(rows.column(slot), rows.column(*other)).abs() < SAME);
+    for (eta_squared, encoded, name, logarithmic) in ranked {
+        let new = chosen.iter().all(|(other, _)| correlation(rows.column(encoded), rows.column(*other)).abs() < SAME);
         if chosen.len() < FEATURES && eta_squared > 0.0 && new {
-            chosen.extend(spread(frame, name, logarithmic, places, groups).map(|boxes| (slot, boxes)));
+            chosen.extend(spread(frame, name, logarithmic, places, groups).map(|boxes| (encoded, boxes)));
         }
     }
     chosen.into_iter().map(|(_, boxes)| boxes).collect()
@@ -257,11 +257,11 @@ mod tests {
     #[test]
     fn measures_match_values_computed_by_hand() {
         // Means 1 and 4 around 2.5, values at distance 1: 9 of 13 is between the groups.
-        let slot = array![0.0, 2.0, 3.0, 5.0];
-        assert!((eta_squared(slot.view(), &[0, 0, 1, 1], 2) - 9.0 / 13.0).abs() < 1e-12);
-        assert!(eta_squared(slot.view(), &[0, 1, 0, 1], 3) < 0.4);
-        assert!((correlation(slot.view(), (-&slot).view()) + 1.0).abs() < 1e-12);
-        assert_eq!(correlation(slot.view(), array![1.0, 1.0, 1.0, 1.0].view()), 0.0);
+        let encoded = array![0.0, 2.0, 3.0, 5.0];
+        assert!((eta_squared(encoded.view(), &[0, 0, 1, 1], 2) - 9.0 / 13.0).abs() < 1e-12);
+        assert!(eta_squared(encoded.view(), &[0, 1, 0, 1], 3) < 0.4);
+        assert!((correlation(encoded.view(), (-&encoded).view()) + 1.0).abs() < 1e-12);
+        assert_eq!(correlation(encoded.view(), array![1.0, 1.0, 1.0, 1.0].view()), 0.0);
         assert_eq!(by_size(&[3, 1, 3, 2, 2, 7]), [2, 3, 1, 7]);
     }
 }

@@ -33,8 +33,8 @@ pub(crate) struct Period {
 }
 
 impl Period {
-    pub(crate) fn part(&mut self, part: &PartialFlow, standing: Standing) {
-        self.activity.add(&part.key, &part.stats, standing.initiator);
+    pub(crate) fn partial_flow(&mut self, partial: &PartialFlow, standing: Standing) {
+        self.activity.add(&partial.key, &partial.stats, standing.initiator);
     }
 
     pub(crate) fn flow(&mut self, flow: RecordedFlow, verdict: &Verdict, in_incident: bool) {

@@ -10,7 +10,7 @@ use crate::learning::online::verdict::UNUSUAL;
 
 /// An event that is reported to the operator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum ModelEvent {
+pub(crate) enum ModelEvent {
     /// The candidate was promoted.
     Promoted(Trial),
     /// The candidate failed its trial, and another one is trained.

@@ -1,10 +1,10 @@
 //! The model in use, and a candidate model that must pass a trial before it is promoted.
 //!
-//! A model that was trained elsewhere, or long ago, is better than none and worse than one of the present local
-//! traffic. So a candidate is trained if the model in use is from elsewhere, or detects that traffic has changed. Its
-//! warm-up uses the rows that the model in use does not find unusual. Then, in a trial, both score the same rows. The
-//! candidate is promoted if its probabilities hold on unsuspicious rows, and if it detects the anomalies of incidents
-//! again. Fewer alarms are no argument for it, because a model that was trained on an attack raises none.
+//! A model that was trained on other traffic, or long ago, is better than no model. It is worse than a model of the
+//! present local traffic. So a candidate is trained if the model in use is of other traffic, or if traffic has changed.
+//! Its warm-up uses the rows that the model in use does not find unusual. Then, in a trial, both score the same rows.
+//! The candidate is promoted if its probabilities hold on unsuspicious rows, and if it detects the anomalies of
+//! incidents again. Fewer alarms are no argument for it, because a model that was trained on an attack raises none.
 
 mod candidate;
 mod drift;
@@ -17,8 +17,7 @@ use flowml_common::flow::Address;
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 
-pub use self::event::ModelEvent;
-pub use self::trial::Trial;
+pub(crate) use self::event::ModelEvent;
 
 use self::candidate::Candidate;
 use self::drift::Drift;
@@ -32,7 +31,7 @@ use crate::features::Column;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Promotion {
     acting: Learner,
-    /// For a model from elsewhere: whether its probabilities hold for local traffic.
+    /// For a model of other traffic: whether its probabilities hold for local traffic.
     local: Option<Local>,
     candidate: Option<Candidate>,
     drift: Drift,
@@ -44,13 +43,13 @@ pub struct Promotion {
 impl Promotion {
     /// A learner without a model, or one that continues with what it learnt from local traffic.
     #[must_use]
-    pub fn of(acting: Learner) -> Self {
+    pub(crate) fn of(acting: Learner) -> Self {
         Self { acting, local: None, candidate: None, drift: Drift::default(), events: Vec::new(), held: false }
     }
 
-    /// A learner with a model from elsewhere. A candidate with these settings is trained from the start.
+    /// A learner with a model of other traffic. A candidate with these settings is trained from the start.
     #[must_use]
-    pub(crate) fn from_elsewhere(acting: Learner, settings: Settings) -> Self {
+    pub(crate) fn of_other_traffic(acting: Learner, settings: Settings) -> Self {
         let candidate = Some(Candidate::new(acting.candidate(settings)));
         let local = Some(Local::new(acting.settings()));
         Self { local, candidate, events: vec![ModelEvent::Withheld], ..Self::of(acting) }
@@ -65,7 +64,7 @@ impl Promotion {
     }
 
     /// Sets whether anomalies have reasons.
-    pub fn give_reasons(&mut self, give: bool) {
+    pub(crate) fn give_reasons(&mut self, give: bool) {
         self.acting.give_reasons(give);
         if let Some(candidate) = &mut self.candidate {
             candidate.learner.give_reasons(give);
@@ -73,7 +72,7 @@ impl Promotion {
     }
 
     /// Stops all training. Rows are scored with the present model from now on.
-    pub fn hold(&mut self) {
+    pub(crate) fn hold(&mut self) {
         self.held = true;
         (self.candidate, self.local) = (None, None);
         self.events.clear();
@@ -136,7 +135,7 @@ impl Promotion {
     }
 
     /// The events that were not reported yet.
-    pub fn events(&mut self) -> Vec<ModelEvent> {
+    pub(crate) fn events(&mut self) -> Vec<ModelEvent> {
         std::mem::take(&mut self.events)
     }
 
@@ -149,7 +148,7 @@ impl Promotion {
     }
 
     /// As [`Learner::pass`].
-    pub fn pass(&mut self, batches: u64) {
+    pub(crate) fn pass(&mut self, batches: u64) {
         self.acting.pass(batches);
         if let Some(local) = &mut self.local {
             local.pass(batches);
@@ -163,7 +162,7 @@ impl Promotion {
     ///
     /// # Errors
     /// If the learners do not fit the columns.
-    pub fn fit_to(&mut self, columns: &[Column]) -> Result<(), String> {
+    pub(crate) fn fit_to(&mut self, columns: &[Column]) -> Result<(), String> {
         self.acting.fit_to(columns)?;
         self.candidate.as_mut().map_or(Ok(()), |candidate| candidate.learner.fit_to(columns))
     }
@@ -181,7 +180,7 @@ impl Promotion {
 
     /// The progress of the learner in use.
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> Status {
         self.acting.status()
     }
 
@@ -193,7 +192,7 @@ impl Promotion {
 
     /// The clusters of the model in use.
     #[must_use]
-    pub fn clusters(&self) -> Vec<ClusterSummary> {
+    pub(crate) fn clusters(&self) -> Vec<ClusterSummary> {
         self.acting.clusters()
     }
 }

@@ -5,6 +5,7 @@ use rand::{Rng, SeedableRng};
 use rand_distr::StandardNormal;
 use rand_xoshiro::Xoshiro256Plus;
 
+use super::trial::Trial;
 use super::*;
 use crate::features::Learn;
 use crate::learning::Settings;
@@ -34,9 +35,9 @@ fn learnt(place: f64, rng: &mut Xoshiro256Plus) -> Learner {
     learner
 }
 
-/// A model from elsewhere with its candidate. Tests count withheld rows as anomalies.
-fn elsewhere(learner: Learner) -> Promotion {
-    let mut promotion = Promotion::from_elsewhere(learner, settings());
+/// A model of other traffic with its candidate. Tests count withheld rows as anomalies.
+fn of_other_traffic(learner: Learner) -> Promotion {
+    let mut promotion = Promotion::of_other_traffic(learner, settings());
     assert_eq!(promotion.events(), [ModelEvent::Withheld]);
     promotion
 }
@@ -57,9 +58,9 @@ fn raised(verdicts: &[Option<Verdict>]) -> usize {
 }
 
 #[test]
-fn a_candidate_that_fits_local_traffic_replaces_a_model_from_elsewhere() {
+fn a_candidate_that_fits_local_traffic_replaces_a_model_of_other_traffic() {
     let mut rng = Xoshiro256Plus::seed_from_u64(1);
-    let mut promotion = elsewhere(learnt(0.0, &mut rng));
+    let mut promotion = of_other_traffic(learnt(0.0, &mut rng));
     let mut events = Vec::new();
     for _ in 0..151 {
         anomalies(&mut promotion, &rows(40.0, &mut rng));
@@ -100,7 +101,7 @@ fn a_model_made_on_another_thread_is_the_same_and_delays_no_row() {
 #[test]
 fn an_attack_that_lasts_from_the_start_is_detected_again_and_again() {
     let mut rng = Xoshiro256Plus::seed_from_u64(2);
-    let mut promotion = elsewhere(learnt(0.0, &mut rng));
+    let mut promotion = of_other_traffic(learnt(0.0, &mut rng));
     // One row in ten is the attacker's, in the warm-up, in the trial, and afterwards. A sequential test reports the
     // host of the row.
     let mut found = Vec::new();
@@ -120,7 +121,7 @@ fn an_attack_that_lasts_from_the_start_is_detected_again_and_again() {
 #[test]
 fn a_candidate_that_raises_more_alarms_is_not_promoted() {
     let mut rng = Xoshiro256Plus::seed_from_u64(3);
-    let mut promotion = elsewhere(learnt(0.0, &mut rng));
+    let mut promotion = of_other_traffic(learnt(0.0, &mut rng));
     for _ in 0..30 {
         anomalies(&mut promotion, &(rows(0.0, &mut rng) * 0.1));
     }
@@ -140,7 +141,7 @@ fn a_candidate_that_raises_more_alarms_is_not_promoted() {
 #[test]
 fn a_repeated_scan_from_the_start_is_not_trained_on() {
     let mut rng = Xoshiro256Plus::seed_from_u64(5);
-    let mut promotion = elsewhere(learnt(0.0, &mut rng));
+    let mut promotion = of_other_traffic(learnt(0.0, &mut rng));
     let mut found = Vec::new();
     for _ in 0..6 {
         for batch in 0..60 {

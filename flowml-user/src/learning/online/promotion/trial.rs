@@ -7,7 +7,7 @@ use crate::learning::online::verdict::{Eligibility, UNUSUAL, Verdict};
 
 /// The results of a candidate's trial.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trial {
+pub(crate) struct Trial {
     /// Number of unsuspicious rows.
     pub rows: u64,
     /// Number of these rows that the candidate finds unusual.

@@ -82,18 +82,18 @@ impl Stages {
         let (table, end_ns) = (intervals.table(), intervals.end_ns());
         let (entry, ()) = time(|| {
             table.flows().for_each(|flow| {
-                black_box(flow.part());
+                black_box(flow.partial_flow());
             });
         });
         let (joining, ()) = time(|| {
-            self.timed.absorb_drain(table.flows(), |part, _| {
-                black_box(part);
+            self.timed.absorb_drain(table.flows(), |partial, _| {
+                black_box(partial);
             });
         });
-        let mut parts: Vec<(PartialFlow, Standing)> = Vec::new();
-        self.sessions.absorb_drain(table.flows(), |part, standing| parts.push((*part, standing)));
+        let mut partials: Vec<(PartialFlow, Standing)> = Vec::new();
+        self.sessions.absorb_drain(table.flows(), |partial, standing| partials.push((*partial, standing)));
         let (host_windows, hosts) = time(|| {
-            parts.iter().for_each(|(part, standing)| self.windows.add(part, *standing));
+            partials.iter().for_each(|(partial, standing)| self.windows.add(partial, *standing));
             self.windows.advance(end_ns)
         });
         let (views, ()) =
@@ -102,7 +102,7 @@ impl Stages {
         self.timed.set_windows(|key, stats, standing| self.windows.around(key, stats, standing));
         let (ending, _) = time(|| self.timed.expire(end_ns));
         let (tests, _) = time(|| {
-            parts.iter().for_each(|(part, standing)| self.tests.observe(part, *standing));
+            partials.iter().for_each(|(partial, standing)| self.tests.observe(partial, *standing));
             self.tests.ended(&ended);
             self.tests.interval(end_ns)
         });
@@ -116,9 +116,9 @@ impl Stages {
         let eligibility = vec![Eligibility::Welcome; ended.len()];
         let (score, _) = time(|| self.learners.flows.observe(rows, &eligibility, &addresses));
         let (incidents, _) = time(|| {
-            for (part, standing) in &parts {
+            for (partial, standing) in &partials {
                 let ends = [standing.initiator, standing.initiator.opposite()];
-                self.incidents.link(ends.map(|end| part.key.endpoint(end).address));
+                self.incidents.link(ends.map(|end| partial.key.endpoint(end).address));
             }
             let judged = hosts.windows.iter().zip(verdicts.iter().map(Option::as_ref));
             self.incidents.observe(end_ns, 1e-6, judged)
