@@ -118,24 +118,40 @@ pub enum Family {
 struct Row {
     kind: Kind,
     name: &'static str,
-    /// The technique's number in ATT&CK, version 15; empty if there is none.
-    technique: &'static str,
+    /// The technique's number in ATT&CK, version 15.
+    technique: Option<&'static str>,
+    family: Family,
 }
 
 const KINDS: [Row; 13] = [
-    Row { kind: Kind::PortScan, name: "port_scan", technique: "T1046" },
-    Row { kind: Kind::HostScan, name: "host_scan", technique: "T1018" },
-    Row { kind: Kind::SynFlood, name: "syn_flood", technique: "T1499.001" },
-    Row { kind: Kind::UdpFlood, name: "udp_flood", technique: "T1498.001" },
-    Row { kind: Kind::IcmpFlood, name: "icmp_flood", technique: "T1498.001" },
-    Row { kind: Kind::Reflection, name: "reflection", technique: "T1498.002" },
-    Row { kind: Kind::HttpFlood, name: "http_flood", technique: "T1499.002" },
-    Row { kind: Kind::BruteForce, name: "brute_force", technique: "T1110" },
-    Row { kind: Kind::SlowConnections, name: "slow_connections", technique: "T1499.002" },
-    Row { kind: Kind::Beacon, name: "beacon", technique: "T1071" },
-    Row { kind: Kind::Exfiltration, name: "exfiltration", technique: "T1048" },
-    Row { kind: Kind::Tunnel, name: "tunnel", technique: "T1572" },
-    Row { kind: Kind::Unusual, name: "unusual", technique: "" },
+    Row { kind: Kind::PortScan, name: "port_scan", technique: Some("T1046"), family: Family::Scan },
+    Row { kind: Kind::HostScan, name: "host_scan", technique: Some("T1018"), family: Family::Scan },
+    Row { kind: Kind::SynFlood, name: "syn_flood", technique: Some("T1499.001"), family: Family::Flood },
+    Row { kind: Kind::UdpFlood, name: "udp_flood", technique: Some("T1498.001"), family: Family::Flood },
+    Row { kind: Kind::IcmpFlood, name: "icmp_flood", technique: Some("T1498.001"), family: Family::Flood },
+    Row { kind: Kind::Reflection, name: "reflection", technique: Some("T1498.002"), family: Family::Flood },
+    Row { kind: Kind::HttpFlood, name: "http_flood", technique: Some("T1499.002"), family: Family::Flood },
+    Row {
+        kind: Kind::BruteForce,
+        name: "brute_force",
+        technique: Some("T1110"),
+        family: Family::Own(Kind::BruteForce),
+    },
+    Row {
+        kind: Kind::SlowConnections,
+        name: "slow_connections",
+        technique: Some("T1499.002"),
+        family: Family::Own(Kind::SlowConnections),
+    },
+    Row { kind: Kind::Beacon, name: "beacon", technique: Some("T1071"), family: Family::Own(Kind::Beacon) },
+    Row {
+        kind: Kind::Exfiltration,
+        name: "exfiltration",
+        technique: Some("T1048"),
+        family: Family::Own(Kind::Exfiltration),
+    },
+    Row { kind: Kind::Tunnel, name: "tunnel", technique: Some("T1572"), family: Family::Own(Kind::Tunnel) },
+    Row { kind: Kind::Unusual, name: "unusual", technique: None, family: Family::Own(Kind::Unusual) },
 ];
 
 impl Kind {
@@ -157,7 +173,7 @@ impl Kind {
     /// The technique of MITRE ATT&CK, if there is one for this kind.
     #[must_use]
     pub fn technique(self) -> Option<&'static str> {
-        Some(self.row().technique).filter(|technique| !technique.is_empty())
+        self.row().technique
     }
 
     /// The summary of an incident, one sentence.
@@ -206,12 +222,8 @@ impl Kind {
 
     /// The kinds with which it may be one event.
     #[must_use]
-    pub const fn family(self) -> Family {
-        match self {
-            Self::PortScan | Self::HostScan => Family::Scan,
-            Self::SynFlood | Self::UdpFlood | Self::IcmpFlood | Self::Reflection | Self::HttpFlood => Family::Flood,
-            kind => Family::Own(kind),
-        }
+    pub fn family(self) -> Family {
+        self.row().family
     }
 }
 

@@ -32,6 +32,7 @@ mod tests;
 mod tunnels;
 mod visibility;
 mod walk;
+mod watched;
 
 use flowml_common::flow::PartialFlow;
 

@@ -26,7 +26,7 @@
 use std::collections::BTreeMap;
 
 use ahash::RandomState;
-use flowml_common::flow::{Address, FIN, FlowKey, RST, SYN};
+use flowml_common::flow::{Address, FIN, FlowKey, RST};
 use flowml_common::headers::protocol;
 use indexmap::IndexMap;
 use indexmap::map::Entry;
@@ -35,6 +35,7 @@ use serde::{Deserialize, Serialize};
 use super::contact::{Contact, established, flagged};
 use super::finding::{Finding, Party};
 use super::kind::{Evidence, Kind};
+use super::watched::{BEGIN, DRIP, Next, Watched};
 
 /// The largest number of watched connections.
 const CONNECTIONS: usize = 1 << 16;
@@ -45,127 +46,8 @@ const MANY: u64 = 32;
 /// The probability that normal connections are so many.
 const BOUND: f64 = 1e-9;
 
-/// The smallest age of a connection that counts, ns.
-const OLD_NS: u64 = 3_000_000_000;
-
-/// A connection without a packet for this time is dropped, ns.
-const GONE_NS: u64 = 120_000_000_000;
-
-/// The most that a client sends at a time after its start, bytes of payload in a partial flow.
-const DRIP: u64 = 64;
-
-/// The most that a client sends at the start, bytes of payload.
-const BEGIN: u64 = 1024;
-
-/// The time for which a connection counts after the server ended it, ns.
-const GIVEN_UP_NS: u64 = 60_000_000_000;
-
 /// Receive windows below this are smaller than an Ethernet segment (1,500 bytes minus the headers of IPv4 and TCP).
 const NARROW: u16 = 1460;
-
-#[derive(Serialize, Deserialize)]
-struct Watched {
-    source: Address,
-    target: Address,
-    port: u16,
-    first_ns: u64,
-    last_ns: u64,
-    /// Number of partial flows in which the client continued with a few bytes.
-    drips: u32,
-    /// Segments of the client without payload, except those of the handshake.
-    acknowledgements: u64,
-    is_server_seen: bool,
-    /// Whether its SYN was seen.
-    is_whole: bool,
-    is_narrow: bool,
-    is_counted: bool,
-    stage: Stage,
-}
-
-/// The stage of a watched connection.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum Stage {
-    /// The server waits for the rest of the request.
-    Open,
-    /// The server has ended the connection, perhaps with a short message.
-    Ended,
-    /// The client continued after the server had ended the connection.
-    GivenUp,
-}
-
-/// The next step for a watched connection after a partial flow.
-enum Next {
-    Watch,
-    Forget,
-}
-
-impl Watched {
-    fn new(contact: &Contact<'_>, is_narrow: bool) -> Self {
-        let Contact { sent, .. } = contact;
-        Self {
-            source: contact.source.address,
-            target: contact.target.address,
-            port: contact.target.port,
-            first_ns: contact.first_ns(),
-            last_ns: contact.last_ns(),
-            // The first data seen of an older connection are not its start.
-            drips: u32::from(!contact.opened && sent.payload_bytes > 0),
-            acknowledgements: acknowledgements(contact).saturating_sub(u64::from(contact.opened)),
-            is_server_seen: contact.answered,
-            is_whole: contact.opened,
-            is_narrow,
-            is_counted: false,
-            stage: Stage::Open,
-        }
-    }
-
-    fn go_on(&mut self, contact: &Contact<'_>) -> Next {
-        let Contact { sent, received, .. } = contact;
-        let ends = |direction| flagged(direction, FIN) + flagged(direction, RST) > 0;
-        let most = if self.drips == 0 { BEGIN } else { DRIP };
-        let is_served = !self.is_narrow && received.payload_bytes > 0 && !ends(received);
-        if self.stage == Stage::GivenUp {
-            return Next::Watch;
-        }
-        // A client that closes the connection, sends much or gets an answer is no attacker.
-        let leaves = ends(sent) && !(self.stage == Stage::Ended || ends(received));
-        if leaves || is_served || sent.payload_bytes > most {
-            return Next::Forget;
-        }
-        // A keep-alive probe of an old connection has at most one byte.
-        let least = if self.is_whole { 0 } else { sent.payload_packets };
-        let is_drip = sent.payload_bytes > least;
-        self.drips += u32::from(is_drip);
-        self.acknowledgements += acknowledgements(contact);
-        self.is_server_seen |= contact.answered;
-        self.last_ns = contact.last_ns();
-        self.stage = match self.stage {
-            Stage::Ended if is_drip => Stage::GivenUp,
-            Stage::Ended if ends(sent) => return Next::Forget,
-            Stage::Open if ends(received) && self.drips > 0 => Stage::Ended,
-            _ if ends(received) => return Next::Forget,
-            stage => stage,
-        };
-        Next::Watch
-    }
-
-    /// Whether the connection counts at `now_ns`.
-    fn is_slow(&self, now_ns: u64) -> bool {
-        let is_answered = !self.is_server_seen && 2 * self.acknowledgements > u64::from(self.drips);
-        let is_old = now_ns.saturating_sub(self.first_ns) >= OLD_NS;
-        is_old && self.stage != Stage::Ended && (self.is_narrow || self.drips >= 2 && !is_answered)
-    }
-
-    fn is_gone(&self, now_ns: u64) -> bool {
-        let patience_ns = if self.stage == Stage::Open { GONE_NS } else { GIVEN_UP_NS };
-        self.last_ns.saturating_add(patience_ns) <= now_ns
-    }
-}
-
-/// Segments of the client without payload, except its SYN.
-fn acknowledgements(Contact { sent, .. }: &Contact<'_>) -> u64 {
-    sent.packets.saturating_sub(sent.payload_packets + flagged(sent, SYN))
-}
 
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Slow {
@@ -215,7 +97,8 @@ impl Slow {
             if !watched.is_slow(now_ns) {
                 continue;
             }
-            let &mut Watched { source, target, port, first_ns, last_ns, .. } = watched;
+            let key @ (source, target, port) = watched.key();
+            let [first_ns, last_ns] = watched.times_ns();
             let nothing = || Finding {
                 kind: Kind::SlowConnections,
                 sources: Party::of(source),
@@ -225,7 +108,7 @@ impl Slow {
                 end_ns: last_ns,
                 bound: BOUND,
             };
-            let (count, finding) = pairs.entry((source, target, port)).or_insert_with(|| (0, nothing()));
+            let (count, finding) = pairs.entry(key).or_insert_with(|| (0, nothing()));
             *count += 1;
             finding.evidence.attempts += u64::from(!watched.is_counted);
             watched.is_counted = true;
@@ -235,7 +118,7 @@ impl Slow {
         pairs.retain(|_, (count, _)| *count >= MANY);
         // Connections of pairs below the limit are counted again if the pair becomes an attack.
         for watched in self.connections.values_mut() {
-            watched.is_counted &= pairs.contains_key(&(watched.source, watched.target, watched.port));
+            watched.is_counted &= pairs.contains_key(&watched.key());
         }
         pairs.into_values().map(|(_, finding)| finding).collect()
     }

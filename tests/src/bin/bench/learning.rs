@@ -24,10 +24,6 @@ use crate::effort::Effort;
 use crate::ratio::{Ratio, median};
 use crate::watching;
 
-/// Columns of the training table of both.
-const COLUMNS: usize = 20;
-const CLUSTERS: usize = 12;
-
 /// The size of a measurement.
 #[derive(Clone, Copy)]
 struct Rounds {
@@ -75,6 +71,10 @@ pub(crate) fn measure(flows: &Path, effort: Effort) -> Result<Costs> {
     }
     Ok(costs)
 }
+
+/// Columns and clusters of the training table.
+const COLUMNS: usize = 20;
+const CLUSTERS: usize = 12;
 
 /// Makes a Parquet table of twelve clusters in twenty dimensions.
 fn table(rows: usize) -> Result<PathBuf> {
