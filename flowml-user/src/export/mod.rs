@@ -65,8 +65,7 @@ pub use self::rotation::Rotation;
 pub use self::shedding::{Level, STEPS, Shedding, Step};
 pub use self::sinks::{SinkError, Sinks};
 pub use self::target::{
-    Collector, Destination, FileTarget, Format, InvalidUrl, Receiver, SyslogServer, Target, TargetError, Transport,
-    Url,
+    Collector, Destination, FileTarget, Format, InvalidUrl, Receiver, SyslogServer, Target, TargetError, Transport, Url,
 };
 
 /// Cells of rows and how they are written, for modules that read tables again.

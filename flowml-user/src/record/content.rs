@@ -87,7 +87,7 @@ pub enum PatternError {
 }
 
 impl Pattern {
-    /// The name of its column, without [`MATCH_PREFIX`].
+    /// The name of its column, without `match_`.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name

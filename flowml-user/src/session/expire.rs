@@ -8,7 +8,7 @@ use crate::process::memory::is_worth_keeping;
 
 impl Sessions {
     /// Ends the sessions and records that are over at `now_ns`, and returns the records that are complete since the
-    /// last call. With [`Self::with_most_at_once`] there may be more: call it until it returns none.
+    /// last call. There may be more if the number at once is limited: call this function until it returns none.
     #[must_use]
     pub fn expire(&mut self, now_ns: u64) -> Vec<Ended> {
         self.latest_ns = self.latest_ns.max(now_ns);

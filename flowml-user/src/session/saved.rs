@@ -38,7 +38,7 @@ impl Session {
 impl Sessions {
     /// Writes all open sessions, those of several packets first. `has_time` receives the position of a session and the
     /// packets in its open record, and returns whether there is time for it. All sessions stay open.
-    /// [`take_unsaved`](Self::take_unsaved) ends those that were not written.
+    /// `take_unsaved` ends those that were not written.
     ///
     /// # Errors
     /// If the system refuses.

@@ -12,7 +12,7 @@ use super::rules::Rules;
 use super::timeouts::Timeouts;
 use super::timers::Timers;
 
-/// The default number of open sessions ([`bytes_of_one`]).
+/// The default number of open sessions (`bytes_of_one`).
 pub const DEFAULT_CAPACITY: usize = 1 << 20;
 
 /// The largest size of index and timers for one session, in bytes. Hash tables and vectors are at least half full.
