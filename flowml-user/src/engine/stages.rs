@@ -60,7 +60,7 @@ pub(super) struct Flows {
     pub(super) held: Lasting,
     /// The end of an interval that was merged with a later one, ns of the capture's clock.
     pub(super) unended: Option<u64>,
-    /// Maximum number of open sessions since freed memory was last returned.
+    /// Maximum number of open sessions since freed memory was last returned to the system.
     pub(super) most_open: usize,
 }
 

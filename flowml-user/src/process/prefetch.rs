@@ -6,8 +6,8 @@
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// Starts to load all cache lines of `value`. It is a hint: it changes nothing, and does nothing on processors whose
-/// instruction for it is not known here.
+/// Starts to load all cache lines of `value`. A prefetch is a hint and does not change the result of the program. On
+/// architectures without an implementation here, the function is empty.
 pub(crate) fn prefetch<T>(value: &T) {
     #[cfg(target_arch = "x86_64")]
     {

@@ -49,7 +49,7 @@ impl Evidence {
 /// The initiator of a session, by the evidence so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Initiator {
-    /// The endpoint of the key that is the initiator.
+    /// The initiating endpoint of the flow key.
     pub sender: Sender,
     /// The evidence.
     pub by: Evidence,

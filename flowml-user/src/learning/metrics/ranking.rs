@@ -58,7 +58,7 @@ impl Curve {
 }
 
 impl Ranking {
-    /// Ranks rows by score. Rows with equal scores count together. `None` if one of the classes is missing.
+    /// Ranks rows by score. Rows with equal scores form one point of the curve. `None` if one of the classes is missing.
     #[must_use]
     pub fn new(rows: impl IntoIterator<Item = (f64, bool)>) -> Option<Self> {
         let mut rows: Vec<(f64, bool)> = rows.into_iter().collect();

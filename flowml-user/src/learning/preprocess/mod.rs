@@ -1,8 +1,9 @@
 //! Preprocessing: encodes columns as features of comparable size, fitted once.
 //!
 //! [`Preprocessing`] encodes the columns of any table, whose types are derived from their values. The learner of a run
-//! has columns that are known, and encodes one row after the other (`scaler`). Both encode a number in the same way
-//! (`number`), keep the same number of categories (`categories`), and treat the same values as invalid (`defined`).
+//! has columns that are known, and encodes one row after the other (`scaler`). Both use these
+//! modules: `number` encodes numeric columns, `categories` limits the categories of a column, and `defined` rejects
+//! invalid values.
 //!
 //! ```
 //! use flowml_user::learning::preprocess::{Frame, FrameColumn, Parameters, Preprocessing, Scaling, Values};

@@ -31,7 +31,7 @@ struct Interval {
 pub(crate) struct Costs {
     pub(crate) flows: usize,
     pub(crate) windows: usize,
-    /// Sequential tests, in µs a flow.
+    /// CPU time of the sequential tests, in µs a flow.
     pub(crate) tests: Vec<f64>,
     /// The columns of host windows and the slow view in a flow record, in µs a flow.
     pub(crate) views: Vec<f64>,

@@ -89,7 +89,7 @@ pub(crate) enum Command {
     /// Train a model on captures, live traffic or tables
     #[command(long_about = train::TRAIN_HELP, after_help = train::TRAIN_EXAMPLES)]
     Train(Train),
-    /// Score the rows of tables, or the flows of captures, with a model of a table
+    /// Score the rows of tables, or the flows of captures, with a model of 'flowml train'
     #[command(long_about = score::SCORE_HELP, after_help = score::SCORE_EXAMPLES)]
     Score(Score),
     /// Measure detectors and classifiers on labelled tables and captures

@@ -44,7 +44,7 @@ pub(crate) struct Report {
     #[arg(long, value_name = "FILE", conflicts_with = "learn")]
     pub(crate) model: Option<PathBuf>,
 
-    /// Train a model while the captures are read: nothing is scored before a warm-up of 30 s
+    /// Train a model while the captures are read: nothing is scored before a warm-up of 30 intervals and 300 rows
     #[arg(long)]
     pub(crate) learn: bool,
 

@@ -83,8 +83,8 @@ pub(crate) struct Run {
 
     /// Entries of the flow table for each CPU, 64 to 16777216. The table is drained before the end of the interval when
     /// 60 % of the entries of a CPU are in use. If flows have fewer than two packets on average (as in a flood), it
-    /// is drained when 6 % are in use, 150 ms after the last drain at the earliest. Every new flow finds room until
-    /// about 85 % are in use [default: 131072, halved until the table takes at most 512 MiB and 1/32 of the host's memory]
+    /// is drained when 6 % are in use, 150 ms after the last drain at the earliest. Every new flow gets an entry up to
+    /// about 85 % use [default: 131072, halved until the table takes at most 512 MiB and 1/32 of the host's memory]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=16 << 20))]
     pub(crate) flow_capacity: Option<u32>,
 
@@ -107,7 +107,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
 
-    /// Start without a model: nothing is scored before a warm-up of 30 s
+    /// Start without a model: nothing is scored before a warm-up of 30 intervals and 300 rows
     #[arg(long)]
     pub(crate) learn: bool,
 
@@ -202,7 +202,8 @@ impl Run {
         }
     }
 
-    /// The human-readable messages: tables, unless `-q` is given or records go to standard output.
+    /// The verbosity of standard error: tables by default, notices and the summary with `-q` or if records go to standard
+    /// output, and only errors and warnings with `-qq`.
     #[must_use]
     pub(crate) fn verbosity(&self) -> Verbosity {
         let records_on_stdout = self.output.use_standard_output();

@@ -75,8 +75,8 @@ pub(crate) struct TableArguments {
     #[arg(long, value_name = "NAME", group = "labelled")]
     pub(crate) label_column: Option<String>,
 
-    /// File of labels: rules as for 'flowml label' (.toml), a table of flows with the column 'label', or a list of
-    /// inputs (CSV) with the columns 'file' and 'label'; rows that it does not label are benign
+    /// File of labels: rules of 'flowml label' (.toml), a table of flows with the column 'label', or a CSV list of inputs
+    /// with the columns 'file' and 'label'. Unlabelled rows are benign
     #[arg(long, value_name = "FILE", group = "labelled")]
     pub(crate) labels: Option<PathBuf>,
 
