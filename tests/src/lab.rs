@@ -47,6 +47,14 @@ pub fn require_lab() -> Option<Lab> {
     or_skip(Lab::new())
 }
 
+/// A laboratory for a test that needs these programs. `None` as for [`require_lab`].
+pub fn require_lab_with(programs: &[&str]) -> Option<Lab> {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = |program: &&&str| std::env::split_paths(&folders).any(|folder| folder.join(program).is_file());
+    let missing = programs.iter().find(|program| !is_there(program));
+    or_skip(missing.map_or_else(Lab::new, |program| bail!("there is no {program}: run `cargo xtask setup`")))
+}
+
 /// A laboratory with two hosts and a quiet link between them: the peer's end, and the metered end. `None` as for
 /// [`require_lab`].
 pub fn quiet_pair() -> Result<Option<(Lab, [Interface; 2])>> {

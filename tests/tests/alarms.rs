@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use flowml_tests::agent::{Agent, Report, binary};
-use flowml_tests::lab::{Host, Interface, Lab, LinkOptions, or_skip, require_lab, wait_until};
+use flowml_tests::lab::{Host, Interface, Lab, LinkOptions, require_lab_with, wait_until};
 use flowml_tests::peers::require_peers;
 use flowml_tests::process::Process;
 use flowml_tests::traffic::attack::{Scene, port_scan};
@@ -38,15 +38,7 @@ struct Site {
 impl Site {
     /// Makes the laboratory. The test is skipped if one of these programs is missing.
     fn build(programs: &[&str]) -> Result<Option<Self>> {
-        let Some(lab) = require_lab() else { return Ok(None) };
-        for program in programs {
-            let folders = std::env::var_os("PATH").unwrap_or_default();
-            let found = std::env::split_paths(&folders).any(|folder| folder.join(program).is_file());
-            let found = found.then_some(()).with_context(|| format!("there is no {program}: run `cargo xtask setup`"));
-            if or_skip(found).is_none() {
-                return Ok(None);
-            }
-        }
+        let Some(lab) = require_lab_with(programs) else { return Ok(None) };
         let [attacker, victim] = lab.link([&lab.host("attacker")?, &lab.host("victim")?], &LinkOptions::quiet())?;
         Ok(Some(Self { _lab: lab, attacker, victim, folder: tempfile::tempdir()? }))
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use flowml_tests::agent::{Agent, binary};
 use flowml_tests::folder::Folder;
-use flowml_tests::lab::{Host, IpVersion, Lab, LinkOptions, or_skip, require_lab, wait_until};
+use flowml_tests::lab::{Host, IpVersion, Lab, LinkOptions, require_lab_with, wait_until};
 use flowml_tests::process::Process;
 use flowml_tests::traffic::peers::{Exchange, UdpService, udp_exchange};
 use rustix::process::Signal;
@@ -28,15 +28,7 @@ fn corpus() -> PathBuf {
 
 /// A laboratory with one host, and a folder. The test is skipped if one of these programs is missing.
 fn prepare(name: &str, programs: &[&str]) -> Result<Option<(Lab, Host, Folder)>> {
-    let Some(lab) = require_lab() else { return Ok(None) };
-    for program in programs {
-        let folders = std::env::var_os("PATH").unwrap_or_default();
-        let found = std::env::split_paths(&folders).any(|folder| folder.join(program).is_file());
-        let found = found.then_some(()).with_context(|| format!("there is no {program}: run `cargo xtask setup`"));
-        if or_skip(found).is_none() {
-            return Ok(None);
-        }
-    }
+    let Some(lab) = require_lab_with(programs) else { return Ok(None) };
     let host = lab.host("collector")?;
     Ok(Some((lab, host, Folder::new(name)?)))
 }

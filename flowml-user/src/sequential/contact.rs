@@ -5,6 +5,9 @@ use flowml_common::headers::protocol;
 
 use crate::session::Standing;
 
+/// The port of DNS.
+pub(super) const DNS: u16 = 53;
+
 /// A partial flow from its initiator's point of view.
 #[derive(Clone, Copy)]
 pub(super) struct Contact<'a> {

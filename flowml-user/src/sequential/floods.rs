@@ -23,7 +23,7 @@ use flowml_common::headers::protocol;
 use serde::{Deserialize, Serialize};
 
 use super::attempts::{Attempt, Outcome};
-use super::contact::{Contact, is_unicast};
+use super::contact::{Contact, DNS, is_unicast};
 use super::finding::Finding;
 use super::gauge::{Event, Gauges, Rule};
 use super::kind::Kind;
@@ -39,9 +39,6 @@ const ANSWERS: Rule = Rule { kind: Kind::Reflection, floor: 200.0, needs_past: t
 
 /// Flows of unrequested answers in a generation.
 const FLOWS: usize = 1 << 16;
-
-/// The port of DNS.
-const DOMAIN: u16 = 53;
 
 /// Services that answer without a connection (IANA) and are abused for it (US-CERT alert TA14-017A and its updates; IKE
 /// by CERT/CC VU#419128, which answers from 500 and 4500 by RFC 7296, section 2).
@@ -137,7 +134,7 @@ impl Floods {
         // A host may query hundreds of name servers per second, each from a new socket. It does so with no other
         // service. Many answers from port 53 to new sockets are therefore no evidence on their own.
         let first = *self.sockets.entry(to, first_ns, || from.address);
-        let is_fresh = from.port == DOMAIN && first == from.address;
+        let is_fresh = from.port == DNS && first == from.address;
         self.answers.add(&Event { spread: if is_fresh { 0 } else { answer.packets }, ..answer });
     }
 

@@ -29,7 +29,7 @@ use flowml_common::flow::{Address, Direction};
 use flowml_common::headers::protocol;
 use serde::{Deserialize, Serialize};
 
-use super::contact::Contact;
+use super::contact::{Contact, DNS};
 use super::finding::{Finding, Party};
 use super::kind::{Evidence, Kind};
 use super::walk::{ALPHA, Cusum, Hypotheses, Stand, Walk};
@@ -62,9 +62,6 @@ const PINGS: f64 = 5.0;
 
 /// The largest number of queries in a partial flow that count individually. Queries of one socket depend on each other.
 const TRIALS: u64 = 4;
-
-/// The port of DNS.
-const DOMAIN: u16 = 53;
 
 /// The counts of one test, and whether it found a tunnel.
 #[derive(Default, Serialize, Deserialize)]
@@ -144,14 +141,14 @@ impl Questions {
         let is_long = mean > LONGEST_ORDINARY + beyond;
         (0..contact.sent.packets.min(TRIALS)).for_each(|_| self.long.step(LONG, is_long));
         if is_long {
-            self.long.counted().add(contact, contact.sent, DOMAIN);
+            self.long.counted().add(contact, contact.sent, DNS);
         }
         // A query that is repeated for lack of an answer is the same query.
         let had_answer = contact.answered || !visible;
         self.bytes += contact.sent.ip_bytes;
         if !contact.new && had_answer && mean > LONG_TALK + beyond {
             self.talk_bytes += contact.sent.ip_bytes;
-            self.talk.counted().add(contact, contact.sent, DOMAIN);
+            self.talk.counted().add(contact, contact.sent, DNS);
         }
     }
 
@@ -205,7 +202,7 @@ impl Tunnels {
 
     /// Adds a partial flow. `visible` is whether answers would be seen.
     pub(super) fn observe(&mut self, contact: &Contact<'_>, visible: bool) {
-        let is_question = contact.target.port == DOMAIN && contact.protocol == protocol::UDP && !contact.is_fragment();
+        let is_question = contact.target.port == DNS && contact.protocol == protocol::UDP && !contact.is_fragment();
         let ends = [contact.source.address, contact.target.address];
         let mean = |sent: &Direction| sent.ip_bytes.checked_div(sent.packets);
         if contact.is_echo() {
