@@ -90,12 +90,14 @@ const fn tool(need: Need, command: &'static str, package: &'static str, why: &'s
 /// The Debian release in which the tests install the package.
 pub(super) const DEBIAN: &str = "bookworm";
 
-/// Services that some of these packages start, and that are stopped after the installation.
+/// Services that some of these packages start, and that are stopped after the installation. The socket of syslog is
+/// stopped before rsyslog: a message of the journal would start the service of the socket, which is then gone.
 pub(super) const SERVICES: &[(&str, &str)] = &[
     ("nfdump", "nfdump"),
     ("pmacct", "nfacctd"),
     ("prometheus", "prometheus"),
     ("prometheus-alertmanager", "prometheus-alertmanager"),
+    ("rsyslog", "syslog.socket"),
     ("rsyslog", "rsyslog"),
 ];
 
