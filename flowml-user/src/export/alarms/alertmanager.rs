@@ -21,6 +21,10 @@ const REPEAT: Duration = Duration::from_secs(60);
 /// Alertmanager resolves an alert that was not sent again for this time: Prometheus's four repetitions.
 const LASTS: Duration = Duration::from_secs(4 * 60);
 
+/// The end of an alert is dated back by this time, ms. Alertmanager ignores an end that its own clock has not reached,
+/// and keeps the later end that it has. The clock of this host may be ahead of its clock.
+const CLOCK_DIFFERENCE: u64 = 10_000;
+
 /// The alerts in an Alertmanager.
 pub(super) struct Alertmanager {
     client: Client,
@@ -80,13 +84,14 @@ fn texts<const N: usize>(all: [(&str, String); N]) -> Value {
 /// The state of an incident's alert after an event, and the alerts to send for it.
 fn change(before: Option<&Alert>, event: &Event<'_>, now_ms: u64) -> (Option<Alert>, Vec<Value>) {
     let now = Alert::of(event);
+    let ended_ms = now_ms.saturating_sub(CLOCK_DIFFERENCE);
     if event.is_closed() {
         // The labels are those with which it fires.
         let labels = before.map_or_else(|| now.labels.clone(), |alert| alert.labels.clone());
-        return (None, vec![Alert { labels, ..now }.until(now_ms)]);
+        return (None, vec![Alert { labels, ..now }.until(ended_ms)]);
     }
     let firing = now.until(now_ms + LASTS.as_millis() as u64);
-    let replaced = before.filter(|alert| alert.labels != now.labels).map(|alert| alert.until(now_ms));
+    let replaced = before.filter(|alert| alert.labels != now.labels).map(|alert| alert.until(ended_ms));
     (Some(now), replaced.into_iter().chain([firing]).collect())
 }
 
@@ -114,13 +119,13 @@ impl Receive for Alertmanager {
         Some(REPEAT)
     }
 
-    fn repeat(&mut self, limit: Duration) -> Result<(), Failure> {
+    fn repeat(&mut self, limit: Duration) -> Result<bool, Failure> {
         if self.firing.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let ends_ms = now_ms() + LASTS.as_millis() as u64;
         let alerts: Vec<Value> = self.firing.values().map(|alert| alert.until(ends_ms)).collect();
-        self.client.post(&Value::Array(alerts).to_string(), limit)
+        self.client.post(&Value::Array(alerts).to_string(), limit).map(|()| true)
     }
 }
 
@@ -140,7 +145,7 @@ mod tests {
     use crate::sequential::Kind;
 
     /// Unix time, ms.
-    const NOW: u64 = 1_700_000_005_000;
+    const NOW: u64 = 1_700_000_065_000;
 
     fn after(before: Option<&Alert>, state: State, incident: &Incident) -> (Option<Alert>, Vec<Value>) {
         let sender = Sender { host: "router1".to_owned(), begun_ms: 1_699_999_990_000 };
@@ -157,14 +162,14 @@ mod tests {
     fn the_labels_of_the_end_are_those_of_the_start() {
         let mut incident = incident();
         let (alert, opened) = after(None, State::Open, &incident);
-        assert_eq!((opened.len(), opened[0]["endsAt"].as_str()), (1, Some("2023-11-14T22:17:25.000Z")));
+        assert_eq!((opened.len(), opened[0]["endsAt"].as_str()), (1, Some("2023-11-14T22:18:25.000Z")));
         // More hosts are found while it lasts, and a smaller probability.
         incident.sources.named.insert(0, Address::from_v4(7));
         incident.sources.count = 2;
         incident.probability = 1e-12;
         let (after, closed) = after(alert.as_ref(), State::Closed, &incident);
         assert_eq!((after, &closed[0]["labels"]), (None, &opened[0]["labels"]));
-        assert_eq!((closed.len(), closed[0]["endsAt"].as_str()), (1, Some("2023-11-14T22:13:25.000Z")));
+        assert_eq!((closed.len(), closed[0]["endsAt"].as_str()), (1, Some("2023-11-14T22:14:15.000Z")));
     }
 
     #[test]
@@ -174,7 +179,7 @@ mod tests {
         assert_eq!(opened[0]["labels"].get("technique"), None, "Alertmanager has no empty labels");
         let (named, alerts) = after(alert.as_ref(), State::Named, &incident());
         assert_eq!((alerts.len(), &alerts[0]["labels"]), (2, &opened[0]["labels"]));
-        assert_eq!(alerts[0]["endsAt"], time(NOW));
+        assert_eq!(alerts[0]["endsAt"], time(NOW - CLOCK_DIFFERENCE));
         assert_eq!(
             (&alerts[1]["labels"]["kind"], &alerts[1]["labels"]["technique"]),
             (&"port_scan".into(), &"T1046".into())

@@ -2,6 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,30 +17,39 @@ use super::sender::Sender;
 use crate::incident::State;
 use crate::process::capabilities::{self, CapabilitySet};
 
-/// The largest number of waiting events. The closing of an incident whose opening was accepted waits in any case, so that
-/// no receiver sees an incident as open for ever. At most 4,096 incidents are open at once.
+/// The largest number of waiting events. The closing of an incident of which an earlier event was accepted waits in any
+/// case, so that no receiver sees an incident as open for ever. At most 4,096 incidents are open at once.
 pub(super) const WAITING: usize = 4096;
 
 /// Time limit for delivering an event.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Time for which the end of a live run waits until waiting events are delivered, and that of a run over files.
+/// Time for which the end of a live run waits until waiting events are delivered.
 const LAST_LIVE: Duration = Duration::from_secs(1);
+
+/// The rest of that time, once the end of the run is late.
+const LAST_LATE: Duration = Duration::from_millis(400);
+
+/// Time for which the end of a run over files waits until the next event is delivered.
 const LAST_OFFLINE: Duration = Duration::from_secs(10);
+
+/// Interval at which the end of a run checks whether it is late.
+const CHECK_EVERY: Duration = Duration::from_millis(20);
+
+/// Repetitions that are due wait for events, but at most for this time.
+const REPEAT_WITHIN: Duration = Duration::from_secs(60);
 
 /// The longest wait without a check.
 const LONG: Duration = Duration::from_secs(60);
 
 /// The thread that delivers events to a receiver.
-pub(super) struct Courier {
-    shared: Arc<Shared>,
-    pace: Pace,
-}
+pub(super) struct Courier(Arc<Shared>);
 
 /// The state shared by the output and the delivering thread.
 struct Shared {
     state: Mutex<Delivering>,
     changed: Condvar,
+    pace: Pace,
     /// The counts that other threads read, and how long the thread has waited for the receiver.
     shown: Arc<Account>,
 }
@@ -48,10 +58,12 @@ struct Shared {
 struct Delivering {
     /// Events that are not delivered, in their order. The first may be on its way.
     waiting: VecDeque<IncidentEvent>,
-    /// The incidents of which the opening was accepted, and the closing was not yet.
+    /// The incidents of which an event was accepted, and the closing was not yet.
     opened: HashSet<u64>,
     sent: u64,
     lost: u64,
+    /// The number of deliveries and repetitions that the receiver accepted.
+    accepted: u64,
     /// The reason why the last event was not delivered and is tried again.
     away: Option<String>,
     /// The reason of a refusal since this was last checked.
@@ -72,69 +84,84 @@ enum Task {
     Repeat,
 }
 
+/// The next attempt at a task.
+struct Attempt {
+    task: Task,
+    limit: Duration,
+    /// Whether the run ends, so that no attempt follows a failure.
+    is_last: bool,
+}
+
 /// What a receiver has done since the last check.
 pub(super) struct Status {
     pub(super) away: Option<String>,
     pub(super) refused: Option<String>,
     pub(super) overflowed: bool,
-    pub(super) sent: u64,
+    /// The number of deliveries and repetitions that it accepted so far.
+    pub(super) accepted: u64,
     pub(super) lost: u64,
 }
 
 impl Courier {
-    /// Starts the thread.
+    /// Starts the thread. `away` is the reason why the receiver cannot be reached yet, if that is known.
     pub(super) fn begin(
         receiver: impl Receive + 'static,
         sender: Sender,
         pace: Pace,
         shown: &Arc<Account>,
+        away: Option<String>,
     ) -> io::Result<Self> {
-        let (state, changed) = (Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { state, changed, shown: Arc::clone(shown) });
+        let state = Mutex::new(Delivering { away, ..Default::default() });
+        let changed = Condvar::new();
+        let shared = Arc::new(Shared { state, changed, pace, shown: Arc::clone(shown) });
         let of_thread = Arc::clone(&shared);
         thread::Builder::new().name("alarms".to_owned()).spawn(move || {
             // The thread only writes to sockets, so it also works if capabilities cannot be dropped.
             let _ = capabilities::keep(CapabilitySet::empty());
             of_thread.work(receiver, &sender);
         })?;
-        Ok(Self { shared, pace })
+        Ok(Self(shared))
     }
 
     /// Queues an event, or counts it as lost. A run over files waits for room while the receiver accepts events.
     pub(super) fn take(&self, event: IncidentEvent) {
-        let mut state = self.shared.lock();
-        while self.pace == Pace::Offline && !state.has_room(&event) && state.away.is_none() && !state.done {
-            state = self.shared.wait(state, LIMIT);
+        let mut state = self.0.lock();
+        while self.0.pace == Pace::Offline && !state.has_room(&event) && state.away.is_none() && !state.done {
+            state = self.0.wait(state, LIMIT);
         }
         state.take(event);
-        self.shared.show(&state);
-        self.shared.changed.notify_all();
+        self.0.show(&state);
+        self.0.changed.notify_all();
     }
 
     /// Gives the thread a limited time to deliver waiting events. The remaining ones are lost.
     pub(super) fn finish(&self) {
-        let last = if self.pace == Pace::Live { LAST_LIVE } else { LAST_OFFLINE };
-        let end = Instant::now() + last;
-        let mut state = self.shared.lock();
-        state.end = Some(end);
-        self.shared.changed.notify_all();
-        while !state.done && Instant::now() < end {
-            state = self.shared.wait(state, end.saturating_duration_since(Instant::now()));
+        let last = if self.0.pace == Pace::Live { LAST_LIVE } else { LAST_OFFLINE };
+        let mut state = self.0.lock();
+        state.end = Some(Instant::now() + last);
+        self.0.changed.notify_all();
+        let mut is_late = false;
+        while !state.done && !state.is_past_end() {
+            if self.0.shown.hurries() && !is_late {
+                is_late = true;
+                state.end = state.end.min(Some(Instant::now() + LAST_LATE));
+            }
+            state = self.0.wait(state, CHECK_EVERY);
         }
         state.lost += state.waiting.len() as u64;
         state.waiting.clear();
         state.is_final = true;
-        self.shared.show(&state);
+        self.0.show(&state);
     }
 
     /// What has happened since the last call.
     pub(super) fn status(&self) -> Status {
-        let mut state = self.shared.lock();
+        let mut state = self.0.lock();
         Status {
             away: state.away.clone(),
             refused: state.refused.take(),
             overflowed: std::mem::take(&mut state.overflowed),
-            sent: state.sent,
+            accepted: state.accepted,
             lost: state.lost,
         }
     }
@@ -152,16 +179,19 @@ impl Delivering {
             return;
         }
         match event.0 {
-            State::Open => drop(self.opened.insert(event.1.number)),
+            State::Open | State::Named => drop(self.opened.insert(event.1.number)),
             State::Closed => drop(self.opened.remove(&event.1.number)),
-            State::Named => {}
         }
         self.waiting.push_back(event);
     }
 
     /// Whether the thread has nothing more to do.
-    fn is_over(&self, hurries: bool) -> bool {
-        self.end.is_some_and(|end| self.waiting.is_empty() || hurries || end <= Instant::now())
+    fn is_over(&self) -> bool {
+        self.end.is_some() && (self.waiting.is_empty() || self.is_past_end())
+    }
+
+    fn is_past_end(&self) -> bool {
+        self.end.is_some_and(|end| end <= Instant::now())
     }
 
     /// The time limit of the next delivery.
@@ -188,52 +218,53 @@ impl Shared {
         let every = receiver.repeats_every();
         let mut due = every.map(|every| Instant::now() + every);
         let mut backoff: Option<Backoff> = None;
-        while let Some((task, limit)) = self.next(due) {
-            let outcome = self.shown.wait_in(|| match &task {
-                Task::Deliver(event) => {
-                    let (state, incident, clock) = &**event;
-                    receiver.deliver(&Event { state: *state, incident, clock: *clock, sender }, limit)
-                }
-                Task::Repeat => receiver.repeat(limit),
-            });
-            if !self.account(&task, outcome) {
-                if !self.pause(backoff.get_or_insert_with(|| Backoff::begin(Instant::now()))) {
-                    break;
-                }
+        while let Some(Attempt { task, limit, is_last }) = self.next(due) {
+            let outcome = self.shown.wait_in(|| attempt(&mut receiver, sender, &task, limit));
+            let is_repetition = matches!(task, Task::Repeat);
+            if outcome == Ok(false) {
+                due = every.map(|every| Instant::now() + every);
                 continue;
             }
-            let was_away = backoff.take().is_some();
-            if matches!(task, Task::Repeat) {
-                due = every.map(|every| Instant::now() + every);
-            } else if was_away {
+            let is_reached = self.account(&task, outcome);
+            let was_away = is_reached && backoff.take().is_some();
+            if is_repetition || was_away {
                 // A receiver that was away may have forgotten what it knew.
-                due = every.map(|_| Instant::now());
+                let pause = every.filter(|_| is_repetition && is_reached).unwrap_or_default();
+                due = every.map(|_| Instant::now() + pause);
+            }
+            if !is_reached {
+                if is_last {
+                    break;
+                }
+                self.pause(backoff.get_or_insert_with(|| Backoff::begin(Instant::now())));
             }
         }
         self.lock().done = true;
         self.changed.notify_all();
     }
 
-    /// The next task and its time limit, when there is one. `None` at the end of the run.
-    fn next(&self, due: Option<Instant>) -> Option<(Task, Duration)> {
+    /// The next attempt, when there is one. `None` at the end of the run.
+    fn next(&self, due: Option<Instant>) -> Option<Attempt> {
         let mut state = self.lock();
         loop {
             let now = Instant::now();
-            if state.is_over(self.shown.hurries()) {
+            if state.is_over() {
                 return None;
             }
-            if let Some(event) = state.waiting.front() {
-                return Some((Task::Deliver(Box::new(event.clone())), state.limit()));
+            let (limit, is_last) = (state.limit(), state.end.is_some());
+            let is_due = |within: Duration| due.is_some_and(|due| due + within <= now);
+            if state.waiting.is_empty() && is_due(Duration::ZERO) || !is_last && is_due(REPEAT_WITHIN) {
+                return Some(Attempt { task: Task::Repeat, limit, is_last });
             }
-            if due.is_some_and(|due| due <= now) {
-                return Some((Task::Repeat, state.limit()));
+            if let Some(event) = state.waiting.front() {
+                return Some(Attempt { task: Task::Deliver(Box::new(event.clone())), limit, is_last });
             }
             state = self.wait(state, due.map_or(LONG, |due| due.saturating_duration_since(now)));
         }
     }
 
     /// Counts the outcome of a task. Returns whether the receiver can be reached.
-    fn account(&self, task: &Task, outcome: Result<(), Failure>) -> bool {
+    fn account(&self, task: &Task, outcome: Result<bool, Failure>) -> bool {
         let mut state = self.lock();
         if state.is_final {
             return true;
@@ -245,7 +276,10 @@ impl Shared {
         };
         let is_reached = state.away.is_none();
         match outcome {
-            Ok(()) => state.sent += u64::from(is_event),
+            Ok(_) => {
+                state.accepted += 1;
+                state.sent += u64::from(is_event);
+            }
             Err(Failure::Refused(why)) => {
                 state.lost += u64::from(is_event);
                 state.refused = Some(why);
@@ -254,23 +288,36 @@ impl Shared {
         }
         if is_reached && is_event {
             state.waiting.pop_front();
+            if self.pace == Pace::Offline {
+                // A run over files can wait for a receiver that is slow and accepts events.
+                state.end = state.end.map(|_| Instant::now() + LAST_OFFLINE);
+            }
         }
         self.show(&state);
         self.changed.notify_all();
         is_reached
     }
 
-    /// Waits until the next attempt is due or the run ends, which allows one more attempt. Returns false if the attempt
-    /// that has failed was made at the end of the run.
-    fn pause(&self, backoff: &mut Backoff) -> bool {
+    /// Waits until the next attempt is due or the run ends, which allows one more attempt.
+    fn pause(&self, backoff: &mut Backoff) {
         let mut state = self.lock();
-        if state.end.is_some() {
-            return false;
-        }
         while state.end.is_none() && !backoff.is_due(Instant::now()) {
             let left = backoff.again().saturating_duration_since(Instant::now());
             state = self.wait(state, left);
         }
-        true
     }
+}
+
+/// Makes an attempt at a task. `Ok(false)` if there is nothing to repeat. A panic is a failure that may pass: the HTTP
+/// client panics if the system has no further thread to resolve a name.
+fn attempt(receiver: &mut impl Receive, sender: &Sender, task: &Task, limit: Duration) -> Result<bool, Failure> {
+    let work = || match task {
+        Task::Deliver(event) => {
+            let (state, incident, clock) = &**event;
+            receiver.deliver(&Event { state: *state, incident, clock: *clock, sender }, limit).map(|()| true)
+        }
+        Task::Repeat => receiver.repeat(limit),
+    };
+    let failed = || Err(Failure::Later("the attempt ended with an internal error".to_owned()));
+    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| failed())
 }

@@ -11,7 +11,7 @@ use crate::incident::State;
 const VERSION: &str = "8.17.0";
 
 #[rustfmt::skip]
-pub(super) const FIELDS: [Field; 49] = [
+pub(super) const FIELDS: [Field; 50] = [
     field("@timestamp", |event| time(event.end_ms()).into(), "end of the activity of the incident so far"),
     field("ecs.version", |_| VERSION.into(), "8.17.0"),
     field("message", |event| event.incident.summary().into(), "the incident in one sentence"),
@@ -22,7 +22,7 @@ pub(super) const FIELDS: [Field; 49] = [
     field("event.module", |_| "flowml".into(), "`flowml`"),
     field("event.dataset", |_| "flowml.incident".into(), "`flowml.incident`"),
     field("event.provider", |_| "flowml".into(), "`flowml`"),
-    field("event.id", |event| event.id().into(), "identifier of the incident: host, Unix time of the start of the run in ms, number of the incident"),
+    field("event.id", |event| format!("{}-{}", event.id(), event.name()).into(), "identifier of the event: that of the incident, with `-opened`, `-named` or `-closed`"),
     field("event.severity", |event| event.level().ecs.into(), "severity of the incident (above)"),
     field("event.risk_score", |event| (event.incident.severity().min(10.0) * 10.0).round().into(), "−10 log₁₀ of the probability, at most 100"),
     field("event.start", |event| time(event.start_ms()).into(), "start of its activity"),
@@ -51,6 +51,7 @@ pub(super) const FIELDS: [Field; 49] = [
     field("observer.vendor", |_| "flowml".into(), "`flowml`"),
     field("observer.type", |_| "sensor".into(), "`sensor`"),
     field("observer.version", |_| env!("CARGO_PKG_VERSION").into(), "version of the agent"),
+    field("flowml.incident.id", |event| event.id().into(), "identifier of the incident: host, Unix time of the start of the run in ms, number of the incident"),
     field("flowml.incident.number", |event| event.incident.number.into(), "number of the incident in this run"),
     field("flowml.incident.probability", |event| event.incident.probability.into(), "probability of such an incident in normal traffic"),
     field("flowml.incident.confidence", |event| event.incident.confidence().into(), "1 − the probability"),

@@ -3,7 +3,6 @@
 #[cfg(feature = "http")]
 use std::error::Error;
 use std::io;
-use std::net::ToSocketAddrs;
 #[cfg(feature = "http")]
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,12 +25,8 @@ pub(super) struct Client {
 
 #[cfg(feature = "http")]
 impl Client {
-    /// Resolves the server's name, and reads the certificates of trusted authorities for `https`. A server that does not
-    /// listen is no error. `suffix` follows the path of the URL.
+    /// Reads the certificates of trusted authorities for `https`. `suffix` follows the path of the URL.
     pub(super) fn open(url: &Url, suffix: &str) -> io::Result<Self> {
-        // An invalid name is reported now. Later the name may have other addresses, or none for a time. The libraries
-        // that resolve names must be loaded before system calls are filtered.
-        url.place().to_socket_addrs()?;
         let mut config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
@@ -101,8 +96,7 @@ pub(super) struct Client(std::convert::Infallible);
 #[cfg(not(feature = "http"))]
 impl Client {
     /// There is no client.
-    pub(super) fn open(url: &Url, _suffix: &str) -> io::Result<Self> {
-        let _ = url.place().to_socket_addrs()?;
+    pub(super) fn open(_url: &Url, _suffix: &str) -> io::Result<Self> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "this build has no HTTP client (feature http)"))
     }
 

@@ -22,7 +22,9 @@ mod tests;
 mod webhook;
 
 use std::io;
+use std::net::ToSocketAddrs;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use self::alertmanager::Alertmanager;
 use self::courier::{Courier, Status, WAITING};
@@ -34,6 +36,10 @@ use super::batch::Batch;
 use super::pace::Pace;
 use super::target::Receiver;
 
+/// If a name fails to resolve after this time, a live run may have started without it: the start waits for an output for
+/// one second.
+const SLOW: Duration = Duration::from_millis(500);
+
 /// Sends events to a receiver.
 pub(super) struct Alarms {
     /// The receiver as messages name it.
@@ -41,8 +47,8 @@ pub(super) struct Alarms {
     courier: Courier,
     /// Whether it was reported that the receiver is away, that it refuses events, and that events are lost.
     reported: Reported,
-    /// The number of delivered events when that was last checked.
-    sent_then: u64,
+    /// The number of accepted deliveries and repetitions when that was last checked.
+    accepted_then: u64,
 }
 
 #[derive(Default)]
@@ -56,12 +62,15 @@ impl Alarms {
     /// Resolves the receiver's name. A receiver that does not listen is no error.
     pub(super) fn open(receiver: &Receiver, pace: Pace, shown: &Arc<Account>) -> io::Result<Self> {
         let sender = Sender::this();
+        let away = resolve(receiver, pace)?;
         let courier = match receiver {
-            Receiver::Webhook(url, format) => Courier::begin(Webhook::open(url, *format)?, sender, pace, shown)?,
-            Receiver::Alertmanager(url) => Courier::begin(Alertmanager::open(url)?, sender, pace, shown)?,
-            Receiver::Syslog(server, format) => Courier::begin(Syslog::open(server, *format)?, sender, pace, shown)?,
+            Receiver::Webhook(url, format) => Courier::begin(Webhook::open(url, *format)?, sender, pace, shown, away)?,
+            Receiver::Alertmanager(url) => Courier::begin(Alertmanager::open(url)?, sender, pace, shown, away)?,
+            Receiver::Syslog(server, format) => {
+                Courier::begin(Syslog::new(server, *format), sender, pace, shown, away)?
+            }
         };
-        Ok(Self { name: receiver.to_string(), courier, reported: Reported::default(), sent_then: 0 })
+        Ok(Self { name: receiver.to_string(), courier, reported: Reported::default(), accepted_then: 0 })
     }
 
     /// Sends the events of a batch.
@@ -79,15 +88,31 @@ impl Alarms {
     /// Messages about the receiver's state, if it has changed since the last call.
     pub(super) fn notices(&mut self) -> Vec<String> {
         let (name, status) = (&self.name, self.courier.status());
-        let notices = notices(name, &status, &mut self.reported, self.sent_then);
-        self.sent_then = status.sent;
+        let notices = notices(name, &status, &mut self.reported, self.accepted_then);
+        self.accepted_then = status.accepted;
         notices
     }
 }
 
+/// Resolves the receiver's name, so that an invalid one is reported now. Later the name may have other addresses, or none
+/// for a time. The libraries that resolve names must be loaded before system calls are filtered. Returns the reason if
+/// the name cannot be resolved yet.
+fn resolve(receiver: &Receiver, pace: Pace) -> io::Result<Option<String>> {
+    let begun = Instant::now();
+    match receiver.place().map(|place| place.to_socket_addrs()) {
+        Some(Err(error)) => unresolved(error, begun.elapsed(), pace).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// The reason why a name was not resolved, if a live run may have started meanwhile. Then deliveries resolve it again.
+fn unresolved(error: io::Error, took: Duration, pace: Pace) -> io::Result<String> {
+    if pace == Pace::Live && took >= SLOW { Ok(error.to_string()) } else { Err(error) }
+}
+
 /// What users must know about a receiver, once for each change.
-fn notices(name: &str, status: &Status, reported: &mut Reported, sent_then: u64) -> Vec<String> {
-    let Status { away, refused, overflowed, sent, lost } = status;
+fn notices(name: &str, status: &Status, reported: &mut Reported, accepted_then: u64) -> Vec<String> {
+    let Status { away, refused, overflowed, accepted, lost } = status;
     let mut notices = Vec::new();
     let is_first = |is_reported: &mut bool| !std::mem::replace(is_reported, true);
     if let Some(why) = away
@@ -106,7 +131,7 @@ fn notices(name: &str, status: &Status, reported: &mut Reported, sent_then: u64)
         notices
             .push(format!("{name} is away for too long: {WAITING} events wait, and further ones are lost and counted"));
     }
-    if away.is_none() && *sent > sent_then {
+    if away.is_none() && *accepted > accepted_then {
         if reported.away || reported.refusal {
             notices.push(format!("{name} takes incidents again; {lost} events were lost so far"));
         }

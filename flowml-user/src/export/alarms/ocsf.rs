@@ -44,7 +44,7 @@ pub(super) const FIELDS: [Field; 32] = [
     field("finding_info.first_seen_time", |event| event.start_ms().into(), "as `start_time`"),
     field("finding_info.last_seen_time", |event| event.end_ms().into(), "as `end_time`"),
     field("finding_info.attacks", attacks, "for kinds with an ATT&CK technique one object: `tactic`, `technique`, `sub_technique` (each with `uid` and `name`), `version`"),
-    field("observables", observables, "first sources and targets, up to eight of each: `name` is `src_endpoint.ip` or `dst_endpoint.ip`, `type_id` is 2 (`IP Address`), `value` is the address"),
+    field("observables", observables, "first sources and targets, up to eight of each: `name` is `evidences.src_endpoint.ip` or `evidences.dst_endpoint.ip`, `type_id` is 2 (`IP Address`), `value` is the address"),
     field("evidences", |event| json!([evidence(event)]), "one object: `src_endpoint.ip` is the first source, `dst_endpoint.ip` the first target, `dst_endpoint.port` the port of the service, `connection_info.protocol_num` the protocol that a test counted; `data` has the counts `attempts`, `failures`, `packets`, `bytes`, `period_ms`, `host_windows` and `flows`"),
     field("unmapped", unmapped, "`incident` (its number in this run), `kind`, `probability`, `sources_count`, `targets_count`"),
 ];
@@ -94,8 +94,8 @@ fn observables(event: &Event<'_>) -> Value {
         let one = move |value: String| json!({"name": name, "type_id": 2, "type": "IP Address", "value": value});
         addresses.into_iter().map(one)
     };
-    let sources = named("src_endpoint.ip", texts(&event.incident.sources));
-    sources.chain(named("dst_endpoint.ip", texts(&event.incident.targets))).collect()
+    let sources = named("evidences.src_endpoint.ip", texts(&event.incident.sources));
+    sources.chain(named("evidences.dst_endpoint.ip", texts(&event.incident.targets))).collect()
 }
 
 /// The first hosts, and what was counted. What the incident does not have is left out.

@@ -23,8 +23,8 @@ pub(super) trait Receive: Send {
         None
     }
 
-    /// Repeats what the receiver would forget.
-    fn repeat(&mut self, _limit: Duration) -> Result<(), Failure> {
-        Ok(())
+    /// Repeats what the receiver would forget. Returns whether there was anything to repeat.
+    fn repeat(&mut self, _limit: Duration) -> Result<bool, Failure> {
+        Ok(false)
     }
 }

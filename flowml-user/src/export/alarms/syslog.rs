@@ -12,11 +12,15 @@ use rustix::io::Errno;
 use super::super::target::{Format, SyslogServer};
 use super::event::Event;
 use super::receive::{Failure, Receive};
-use super::syslog_message::message;
+use super::syslog_message::{local_message, message};
 
 /// The time after which a datagram counts as accepted, unless the server's host has reported by ICMP that nobody listens.
 /// UDP has no acknowledgement.
 const REFUSED_WITHIN: Duration = Duration::from_millis(100);
+
+/// At the end of the run the time for one datagram is this part of the time that is left, so that several hundred
+/// waiting events are sent in the last second.
+const LAST_PART: u32 = 64;
 
 /// A syslog server.
 pub(super) struct Syslog {
@@ -27,18 +31,14 @@ pub(super) struct Syslog {
 }
 
 impl Syslog {
-    /// Resolves the server's name. A server that does not listen is no error.
-    pub(super) fn open(server: &SyslogServer, format: Format) -> io::Result<Self> {
-        if let SyslogServer::Udp(host, port) | SyslogServer::Tcp(host, port) = server {
-            (host.as_str(), *port).to_socket_addrs()?;
-        }
-        Ok(Self { server: server.clone(), format, stream: None })
+    pub(super) fn new(server: &SyslogServer, format: Format) -> Self {
+        Self { server: server.clone(), format, stream: None }
     }
 
     fn send(&mut self, message: &str, limit: Duration) -> io::Result<()> {
         match &self.server {
             SyslogServer::Unix(path) => send_local(path, message, limit),
-            SyslogServer::Udp(host, port) => send_datagram(&(host.as_str(), *port), message),
+            SyslogServer::Udp(host, port) => send_datagram(&(host.as_str(), *port), message, limit),
             SyslogServer::Tcp(host, port) => {
                 let known = self.stream.take().filter(|stream| still_open(stream).is_ok());
                 let mut stream = match known {
@@ -57,7 +57,11 @@ impl Syslog {
 
 impl Receive for Syslog {
     fn deliver(&mut self, event: &Event<'_>, limit: Duration) -> Result<(), Failure> {
-        self.send(&message(self.format, event), limit).map_err(|error| failure(&error))
+        let message = match &self.server {
+            SyslogServer::Unix(_) => local_message(self.format, event),
+            SyslogServer::Udp(..) | SyslogServer::Tcp(..) => message(self.format, event),
+        };
+        self.send(&message, limit).map_err(|error| failure(&error))
     }
 }
 
@@ -77,10 +81,10 @@ fn send_local(path: &Path, message: &str, limit: Duration) -> io::Result<()> {
     socket.send(message.as_bytes()).map(drop)
 }
 
-fn send_datagram(place: &(&str, u16), message: &str) -> io::Result<()> {
+fn send_datagram(place: &(&str, u16), message: &str, limit: Duration) -> io::Result<()> {
     let mut outcome = Err(io::Error::new(ErrorKind::NotFound, "the name resolves to no address"));
     for address in place.to_socket_addrs()? {
-        outcome = send_to(address, message);
+        outcome = send_to(address, message, limit);
         if outcome.is_ok() {
             break;
         }
@@ -88,7 +92,7 @@ fn send_datagram(place: &(&str, u16), message: &str) -> io::Result<()> {
     outcome
 }
 
-fn send_to(address: SocketAddr, message: &str) -> io::Result<()> {
+fn send_to(address: SocketAddr, message: &str, limit: Duration) -> io::Result<()> {
     let any: SocketAddr = match address {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -96,7 +100,7 @@ fn send_to(address: SocketAddr, message: &str) -> io::Result<()> {
     let socket = UdpSocket::bind(any)?;
     socket.connect(address)?;
     socket.send(message.as_bytes())?;
-    sleep(REFUSED_WITHIN);
+    sleep(REFUSED_WITHIN.min(limit / LAST_PART));
     socket.take_error()?.map_or(Ok(()), Err)
 }
 

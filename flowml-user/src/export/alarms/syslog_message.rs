@@ -1,4 +1,4 @@
-//! The form of an event as a syslog message (RFC 5424).
+//! The form of an event as a syslog message: for servers (RFC 5424), and for the socket of this host (RFC 3164).
 
 use std::process;
 
@@ -12,11 +12,21 @@ const FACILITY: u8 = 3;
 /// The identifier of flowml's structured data. The number is that of RFC 5612 for documentation, as in IPFIX elements.
 const DATA: &str = "flowml@32473";
 
-/// The message of an event.
+/// The message of an event for a server.
 pub(super) fn message(format: Format, event: &Event<'_>) -> String {
-    let priority = FACILITY * 8 + event.level().syslog;
+    let priority = priority(event);
     let (time, host, process) = (time(event.end_ms()), header(&event.sender.host, 255), process::id());
     format!("<{priority}>1 {time} {host} flowml {process} incident {} {}", data(event), body(format, event))
+}
+
+/// The message of an event for the socket of this host. The journal and syslog servers read there only what the C library
+/// writes: priority, tag and text. The time and the host are those of the reader.
+pub(super) fn local_message(format: Format, event: &Event<'_>) -> String {
+    format!("<{}>flowml[{}]: {}", priority(event), process::id(), body(format, event))
+}
+
+fn priority(event: &Event<'_>) -> u8 {
+    FACILITY * 8 + event.level().syslog
 }
 
 /// The structured data (§6.3).

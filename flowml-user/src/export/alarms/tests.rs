@@ -14,8 +14,8 @@ use super::courier::{Courier, Status, WAITING};
 use super::event::Event;
 use super::receive::{Failure, Receive};
 use super::sender::Sender;
-use super::syslog_message::message;
-use super::{Reported, ecs, field, notices, ocsf};
+use super::syslog_message::{local_message, message};
+use super::{Reported, SLOW, ecs, field, notices, ocsf, unresolved};
 use crate::incident::{Hosts, Incident, State};
 use crate::sequential::Kind;
 
@@ -64,6 +64,9 @@ fn a_syslog_message_is_as_committed() {
     let with_json = message(Format::Json, &event(State::Open, &scan, &sender));
     let (_, json) = with_json.split_once("] ").expect("structured data");
     assert_eq!(json, body(Format::Json, &event(State::Open, &scan, &sender)));
+    let local = local_message(Format::Text, &event(State::Open, &scan, &sender));
+    let start = format!("<26>flowml[{}]: incident 1 opened: ", std::process::id());
+    assert!(local.starts_with(&start), "{local}");
 }
 
 #[test]
@@ -102,6 +105,8 @@ struct Record {
     attempts: usize,
     /// Whether attempts block.
     blocks: bool,
+    /// Whether the next attempt panics.
+    panics: bool,
 }
 
 impl Stand {
@@ -138,6 +143,10 @@ impl Receive for Stand {
         while record.blocks {
             record = self.0.1.wait(record).expect("no test panicked");
         }
+        if std::mem::take(&mut record.panics) {
+            drop(record);
+            panic!("the system has no further thread");
+        }
         if let Some(failure) = record.outcomes.pop_front() {
             return Err(failure);
         }
@@ -151,16 +160,16 @@ impl Receive for Stand {
         Some(Duration::from_secs(3600))
     }
 
-    fn repeat(&mut self, _limit: Duration) -> Result<(), Failure> {
+    fn repeat(&mut self, _limit: Duration) -> Result<bool, Failure> {
         self.change(|record| record.repeated += 1);
-        Ok(())
+        Ok(true)
     }
 }
 
 /// A thread that delivers to a stand, and the counts that the run reads.
-fn courier(stand: &Stand) -> (Courier, Arc<Account>) {
+fn courier(stand: &Stand, pace: Pace) -> (Courier, Arc<Account>) {
     let account = Arc::new(Account::new());
-    (Courier::begin(stand.clone(), sender(), Pace::Live, &account).expect("a thread"), account)
+    (Courier::begin(stand.clone(), sender(), pace, &account, None).expect("a thread"), account)
 }
 
 fn give(courier: &Courier, events: &[(State, u64)]) {
@@ -173,26 +182,27 @@ fn give(courier: &Courier, events: &[(State, u64)]) {
 fn an_event_is_tried_until_it_is_delivered_and_the_next_ones_follow_in_order() {
     let later = || Failure::Later("away".to_owned());
     let stand = Stand::failing([later()]);
-    let (courier, account) = courier(&stand);
+    let (courier, account) = courier(&stand, Pace::Offline);
     give(&courier, &[(State::Open, 1), (State::Open, 2), (State::Closed, 1)]);
     let delivered = stand.wait(|record| (record.delivered.len() == 3).then(|| record.delivered.clone()));
     assert_eq!(delivered, ["1 opened", "2 opened", "1 closed"]);
     stand.wait(|record| (record.repeated == 1).then_some(()));
     courier.finish();
-    let Status { away, refused, overflowed, sent, lost } = courier.status();
-    assert_eq!((away, refused, overflowed, sent, lost), (None, None, false, 3, 0));
+    let Status { away, refused, overflowed, accepted, lost } = courier.status();
+    // Three events and the repetition.
+    assert_eq!((away, refused, overflowed, accepted, lost), (None, None, false, 4, 0));
     assert_eq!((account.written(), account.lost()), (3, 0));
 }
 
 #[test]
 fn a_refused_event_is_lost_and_not_tried_again() {
     let stand = Stand::failing([Failure::Refused("it answered 404".to_owned())]);
-    let (courier, account) = courier(&stand);
+    let (courier, account) = courier(&stand, Pace::Offline);
     give(&courier, &[(State::Open, 1), (State::Open, 2)]);
     stand.wait(|record| (record.delivered == ["2 opened"]).then_some(()));
     courier.finish();
-    let Status { refused, sent, lost, .. } = courier.status();
-    assert_eq!((refused.as_deref(), sent, lost), (Some("it answered 404"), 1, 1));
+    let Status { refused, accepted, lost, .. } = courier.status();
+    assert_eq!((refused.as_deref(), accepted, lost), (Some("it answered 404"), 1, 1));
     assert_eq!((account.written(), account.lost()), (1, 1));
 }
 
@@ -200,7 +210,7 @@ fn a_refused_event_is_lost_and_not_tried_again() {
 fn the_end_does_not_wait_for_a_receiver_that_does_not_answer() {
     let stand = Stand::default();
     stand.change(|record| record.blocks = true);
-    let (courier, account) = courier(&stand);
+    let (courier, account) = courier(&stand, Pace::Live);
     give(&courier, &[(State::Open, 1), (State::Closed, 1)]);
     stand.wait(|record| (record.attempts == 1).then_some(()));
     courier.finish();
@@ -215,18 +225,52 @@ fn the_end_does_not_wait_for_a_receiver_that_does_not_answer() {
 #[test]
 fn the_end_of_the_run_makes_one_more_attempt() {
     let stand = Stand::failing([Failure::Later("away".to_owned())]);
-    let (courier, account) = courier(&stand);
+    let (courier, account) = courier(&stand, Pace::Offline);
     give(&courier, &[(State::Open, 1)]);
     stand.wait(|record| (record.attempts == 1).then_some(()));
     courier.finish();
-    assert_eq!((account.written() + account.lost(), stand.wait(|record| Some(record.attempts))), (1, 2));
+    assert_eq!((account.written(), account.lost(), stand.wait(|record| Some(record.attempts))), (1, 0, 2));
+}
+
+#[test]
+fn an_attempt_that_panics_is_made_again() {
+    let stand = Stand::default();
+    stand.change(|record| record.panics = true);
+    let (courier, account) = courier(&stand, Pace::Offline);
+    give(&courier, &[(State::Open, 1), (State::Closed, 1)]);
+    stand.wait(|record| (record.delivered == ["1 opened", "1 closed"]).then_some(()));
+    courier.finish();
+    assert_eq!((account.written(), account.lost()), (2, 0));
+}
+
+#[test]
+fn an_incident_is_closed_if_only_its_naming_was_accepted() {
+    let stand = Stand::default();
+    stand.change(|record| record.blocks = true);
+    let (courier, _) = courier(&stand, Pace::Live);
+    let number = WAITING as u64;
+    for opened in 0..=number {
+        give(&courier, &[(State::Open, opened)]);
+    }
+    stand.change(|record| record.blocks = false);
+    stand.wait(|record| (record.delivered.len() == WAITING).then_some(()));
+    stand.change(|record| record.blocks = true);
+    give(&courier, &[(State::Named, number)]);
+    // Now the queue is full again.
+    for opened in number + 1..3 * number {
+        give(&courier, &[(State::Open, opened)]);
+    }
+    give(&courier, &[(State::Closed, number)]);
+    stand.change(|record| record.blocks = false);
+    let last = format!("{number} closed");
+    stand.wait(|record| record.delivered.contains(&last).then_some(()));
 }
 
 #[test]
 fn waiting_events_are_limited_and_an_accepted_incident_is_always_closed() {
     let stand = Stand::default();
     stand.change(|record| record.blocks = true);
-    let (courier, _) = courier(&stand);
+    let (courier, _) = courier(&stand, Pace::Live);
     let number = WAITING as u64;
     for opened in 0..=number {
         give(&courier, &[(State::Open, opened)]);
@@ -239,21 +283,33 @@ fn waiting_events_are_limited_and_an_accepted_incident_is_always_closed() {
     let delivered = stand.wait(|record| (record.delivered.len() == WAITING + 1).then(|| record.delivered.clone()));
     assert_eq!(delivered.last().map(String::as_str), Some("0 closed"));
     courier.finish();
-    let Status { sent, lost, .. } = courier.status();
-    assert_eq!((sent, lost), (number + 1, 3));
+    let Status { accepted, lost, .. } = courier.status();
+    assert_eq!((accepted, lost), (number + 1, 3));
+}
+
+#[test]
+fn a_name_that_is_slow_to_fail_does_not_end_a_live_run_that_has_started() {
+    let after = |took, pace| {
+        let error = std::io::Error::other("no answer");
+        unresolved(error, took, pace).map_err(|error| error.to_string())
+    };
+    let fails = Err("no answer".to_owned());
+    assert_eq!(after(Duration::ZERO, Pace::Live), fails);
+    assert_eq!(after(SLOW, Pace::Live), Ok("no answer".to_owned()));
+    assert_eq!(after(SLOW, Pace::Offline), fails);
 }
 
 #[test]
 fn each_change_of_a_receiver_is_reported_once() {
     let mut reported = Reported::default();
-    let of = |away: Option<&str>, refused: Option<&str>, overflowed, sent, lost| Status {
+    let of = |away: Option<&str>, refused: Option<&str>, overflowed, accepted, lost| Status {
         away: away.map(str::to_owned),
         refused: refused.map(str::to_owned),
         overflowed,
-        sent,
+        accepted,
         lost,
     };
-    let mut report = |status: &Status, sent_then| notices("syslog udp:a:1", status, &mut reported, sent_then);
+    let mut report = |status: &Status, accepted_then| notices("syslog udp:a:1", status, &mut reported, accepted_then);
     assert!(report(&of(None, None, false, 1, 0), 0).is_empty());
     let away = of(Some("Connection refused"), None, false, 1, 0);
     assert_eq!(

@@ -71,6 +71,9 @@ struct OutputKind {
     read: fn(&str) -> Result<Target, TargetError>,
 }
 
+/// Stands in messages for a text that may be a secret.
+const HIDDEN: &str = "…";
+
 const KINDS: [OutputKind; 7] = [
     OutputKind { name: "jsonl", place: "PATH", read: |path| stream("jsonl", path).map(Target::Jsonl) },
     OutputKind { name: "csv", place: "PATH", read: |path| stream("csv", path).map(Target::Csv) },
@@ -149,7 +152,9 @@ impl Target {
     #[must_use]
     pub fn masked(text: &str) -> String {
         match text.split_once('=') {
-            Some((kind @ ("webhook" | "alertmanager"), _)) => format!("{kind}=…"),
+            Some((kind @ ("webhook" | "alertmanager"), _)) => format!("{kind}={HIDDEN}"),
+            // A URL may follow a mistyped kind, or none.
+            _ if text.contains("://") && !text.starts_with("ipfix=") => HIDDEN.to_owned(),
             _ => text.to_owned(),
         }
     }
@@ -235,7 +240,12 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, TargetError> {
         let (kind, place) = text.split_once('=').ok_or_else(|| TargetError::Grammar { expected: grammar() })?;
         let found = KINDS.iter().find(|known| known.name == kind);
-        (found.ok_or_else(|| TargetError::OutputKind { kind: kind.to_owned(), expected: grammar() })?.read)(place)
+        let unknown = || {
+            // A URL without a kind may have a `=` in its query.
+            let kind = if kind.contains('/') { HIDDEN } else { kind };
+            TargetError::OutputKind { kind: kind.to_owned(), expected: grammar() }
+        };
+        (found.ok_or_else(unknown)?.read)(place)
     }
 }
 
@@ -385,6 +395,12 @@ mod tests {
     fn messages_contain_no_url() {
         assert_eq!(Target::masked("webhook=https://me:secret@a"), "webhook=…");
         assert_eq!(Target::masked("csv=a"), "csv=a");
+        assert_eq!(Target::masked("ipfix=udp://a"), "ipfix=udp://a");
+        for text in ["https://a/secret", "Webhook=https://me:secret@a", "https://a/?token=secret"] {
+            assert_eq!(Target::masked(text), "…");
+            let error = text.parse::<Target>().expect_err("it is no output");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
         for place in ["", "dev/log", "unix:dev/log", "udp:a", "tcp:a:0", "udp://a:1", "tls:a:1"] {
             let wrong = TargetError::Syslog(place.to_owned());
             assert_eq!(format!("syslog={place}").parse::<Target>(), Err(wrong), "{place}");

@@ -109,22 +109,28 @@ fn name_of(option: &str) -> String {
 }
 
 impl Receiver {
+    /// The host and the port, to resolve and to connect to. A socket of this host has none.
+    pub(in crate::export) fn place(&self) -> Option<(&str, u16)> {
+        match self {
+            Self::Webhook(url, _) | Self::Alertmanager(url) => Some(url.place()),
+            Self::Syslog(SyslogServer::Udp(host, port) | SyslogServer::Tcp(host, port), _) => Some((host, *port)),
+            Self::Syslog(SyslogServer::Unix(_), _) => None,
+        }
+    }
+
     /// Adds what is needed to reach the receiver.
     #[cfg(feature = "live")]
     pub(super) fn reach(&self, reach: &mut Reach) {
-        let (host, port) = match self {
-            Self::Webhook(url, _) | Self::Alertmanager(url) => {
-                if url.is_secure() {
-                    reach.trust();
-                }
-                url.place()
-            }
-            Self::Syslog(SyslogServer::Tcp(host, port), _) => (host.as_str(), *port),
-            Self::Syslog(SyslogServer::Udp(host, _), _) => return reach.resolve_name(host),
-            // Landlock does not restrict sockets that have paths.
-            Self::Syslog(SyslogServer::Unix(_), _) => return,
-        };
-        reach.connect(port);
+        // Landlock does not restrict sockets that have paths.
+        let Some((host, port)) = self.place() else { return };
+        match self {
+            Self::Webhook(url, _) | Self::Alertmanager(url) if url.is_secure() => reach.trust(),
+            _ => {}
+        }
+        // It does not restrict datagrams either.
+        if !matches!(self, Self::Syslog(SyslogServer::Udp(..), _)) {
+            reach.connect(port);
+        }
         reach.resolve_name(host);
     }
 }

@@ -30,10 +30,15 @@ impl Url {
         (&self.host, self.port)
     }
 
-    /// The user name and the password, as in the header `Authorization` before encoding (RFC 7617).
+    /// The user name and the password, as in the header `Authorization` before encoding (RFC 7617). A colon follows the
+    /// user name also without a password.
     #[must_use]
     pub fn user(&self) -> Option<Vec<u8>> {
-        self.user.as_deref().map(decoded)
+        let mut user = self.user.as_deref().map(decoded)?;
+        if !user.contains(&b':') {
+            user.push(b':');
+        }
+        Some(user)
     }
 
     /// The URL without user information, with `suffix` after its path. It may contain secrets.
@@ -173,6 +178,8 @@ mod tests {
         }
         let url: Url = "http://me:a%40b%@alerts/prefix/".parse().expect("a URL");
         assert_eq!(url.user().as_deref(), Some(&b"me:a@b%"[..]));
+        let with_token: Url = "https://token@alerts".parse().expect("a URL");
+        assert_eq!(with_token.user().as_deref(), Some(&b"token:"[..]));
         assert_eq!(url.request("/api/v2/alerts"), "http://alerts/prefix/api/v2/alerts");
     }
 
