@@ -169,7 +169,7 @@ impl Pipeline {
             rows_of_flows: LearnerRows::new(FlowColumns::Headers.features()),
             rows_of_hosts: LearnerRows::new(HOST_FEATURES.iter().copied()),
             tests: SequentialTests::new(seed),
-            incidents: Incidents::default(),
+            incidents: Incidents::starting_now(),
             sinks,
             interfaces,
             shifts: HashMap::new(),

@@ -137,6 +137,7 @@ pub(crate) fn report(elapsed_ms: u64, end_ms: u64) -> IntervalReport {
 pub(crate) fn incident() -> Incident {
     let hosts = |address: [u8; 4]| Hosts { named: vec![Address::from_v4(u32::from_be_bytes(address))], count: 1 };
     Incident {
+        series_ms: 1_699_999_990_000,
         number: 1,
         kind: Kind::PortScan,
         evidence: Evidence { protocol: 6, attempts: 946, failures: 944, ..Default::default() },

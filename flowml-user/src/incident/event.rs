@@ -43,6 +43,9 @@ impl Hosts {
 /// Anomalies with one cause. Times are ns of the capture's clock.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Incident {
+    /// Unix time at which the numbering began, ms: the start of the first of the runs that continue each other. On one
+    /// host, it identifies the incident together with its number.
+    pub series_ms: u64,
     /// Number of the incident, from 1, in the order in which they were reported.
     pub number: u64,
     /// The kind.

@@ -273,7 +273,8 @@ impl Incidents {
         let state = if open.reported { State::Named } else { State::Open };
         if !open.reported {
             self.reported += 1;
-            (open.reported, open.incident.number) = (true, self.reported);
+            open.reported = true;
+            (open.incident.series_ms, open.incident.number) = (self.series_ms, self.reported);
             self.index.report(&open.hosts);
         }
         self.events.push((state, number));
@@ -339,6 +340,7 @@ impl Incident {
     /// An incident without any evidence yet.
     pub(super) fn unusual(start_ns: u64, end_ns: u64) -> Self {
         Self {
+            series_ms: 0,
             number: 0,
             kind: Kind::Unusual,
             evidence: Evidence::default(),

@@ -29,6 +29,7 @@ mod tests;
 mod unusual;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ahash::RandomState;
 use flowml_common::flow::Address;
@@ -87,6 +88,8 @@ pub struct Incidents {
     links: Vec<Link>,
     /// The same for the earlier intervals to which the windows reach back, with the ends of these intervals.
     past: VecDeque<(u64, Vec<Link>)>,
+    /// Unix time at which their numbering began, ms. It continues with them.
+    series_ms: u64,
     reported: u64,
     left_out: u64,
     /// The values of `reported` and `left_out` before this run.
@@ -98,6 +101,13 @@ pub struct Incidents {
 }
 
 impl Incidents {
+    /// No incidents. Their numbering begins now.
+    #[must_use]
+    pub fn starting_now() -> Self {
+        let series_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        Self { series_ms, ..Self::default() }
+    }
+
     /// Records a flow's initiator and responder.
     pub fn link(&mut self, ends: [Address; 2]) {
         let [initiator, responder] = ends;
@@ -200,7 +210,7 @@ impl Incidents {
                 *reported = true;
                 self.index.report(hosts);
                 self.reported += 1;
-                incident.number = self.reported;
+                (incident.series_ms, incident.number) = (self.series_ms, self.reported);
                 events.push((State::Open, incident.clone()));
             }
         }

@@ -426,6 +426,24 @@ fn a_target_that_stays_busy_with_an_earlier_source_is_in_the_same_incident() {
 }
 
 #[test]
+fn a_run_that_continues_incidents_continues_their_numbering() {
+    let attack = |from, to| [SeenWindow(from, Source, 1e-10), SeenWindow(to, Target, 1e-10)];
+    let mut run = Run { incidents: Incidents::starting_now(), ..Run::default() };
+    let events = run.second(&[(7, 1)], &attack(7, 1));
+    let [(State::Open, first)] = events.as_slice() else { panic!("{events:?}") };
+    assert!(first.series_ms > 0);
+    let state = rmp_serde::to_vec(&run.incidents).unwrap();
+    let mut run = Run { incidents: rmp_serde::from_slice(&state).unwrap(), ..run };
+    run.incidents.hand_over();
+    let events = run.second(&[(8, 2)], &attack(8, 2));
+    let [(State::Open, second)] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!((second.series_ms, second.number), (first.series_ms, 2));
+    let events = run.incidents.finish();
+    let closed: Vec<_> = events.iter().map(|(_, incident)| (incident.series_ms, incident.number)).collect();
+    assert_eq!(closed, [(first.series_ms, 1), (first.series_ms, 2)]);
+}
+
+#[test]
 fn two_attacks_on_one_host_are_two_incidents() {
     let mut run = Run::default();
     run.second(&[(7, 1)], &[SeenWindow(7, Source, 1e-10), SeenWindow(1, Target, 1e-10)]);

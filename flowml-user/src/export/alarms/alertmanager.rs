@@ -148,7 +148,7 @@ mod tests {
     const NOW: u64 = 1_700_000_065_000;
 
     fn after(before: Option<&Alert>, state: State, incident: &Incident) -> (Option<Alert>, Vec<Value>) {
-        let sender = Sender { host: "router1".to_owned(), begun_ms: 1_699_999_990_000 };
+        let sender = Sender { host: "router1".to_owned() };
         change(before, &Event { state, incident, clock: clock(), sender: &sender }, NOW)
     }
 

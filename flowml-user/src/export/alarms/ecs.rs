@@ -51,7 +51,7 @@ pub(super) const FIELDS: [Field; 50] = [
     field("observer.vendor", |_| "flowml".into(), "`flowml`"),
     field("observer.type", |_| "sensor".into(), "`sensor`"),
     field("observer.version", |_| env!("CARGO_PKG_VERSION").into(), "version of the agent"),
-    field("flowml.incident.id", |event| event.id().into(), "identifier of the incident: host, Unix time of the start of the run in ms, number of the incident"),
+    field("flowml.incident.id", |event| event.id().into(), "identifier of the incident: host, Unix time of the start of the run in ms (with `--state` of the first run), number of the incident"),
     field("flowml.incident.number", |event| event.incident.number.into(), "number of the incident in this run"),
     field("flowml.incident.probability", |event| event.incident.probability.into(), "probability of such an incident in normal traffic"),
     field("flowml.incident.confidence", |event| event.incident.confidence().into(), "1 − the probability"),

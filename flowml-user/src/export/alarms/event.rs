@@ -21,7 +21,8 @@ pub(super) struct Event<'a> {
 impl Event<'_> {
     /// An identifier of the incident, the same in all of its events, and unique among all hosts and runs.
     pub(super) fn id(&self) -> String {
-        format!("{}-{}-{}", self.sender.host, self.sender.begun_ms, self.incident.number)
+        let Incident { series_ms, number, .. } = self.incident;
+        format!("{}-{series_ms}-{number}", self.sender.host)
     }
 
     /// The name of the event.

@@ -38,7 +38,7 @@ pub(super) const FIELDS: [Field; 32] = [
     field("metadata.version", |_| VERSION.into(), "1.5.0"),
     field("metadata.product", |_| json!({"name": "flowml", "vendor_name": "flowml", "version": env!("CARGO_PKG_VERSION")}), "`name` and `vendor_name` are `flowml`; `version` is that of the agent"),
     field("metadata.loggers", |event| json!([logger(event)]), "the agent: `name` and `log_provider` are `flowml`, `log_name` is `incidents`, `uid` is its host"),
-    field("finding_info.uid", |event| event.id().into(), "identifier of the incident: host, Unix time of the start of the run in ms, number of the incident"),
+    field("finding_info.uid", |event| event.id().into(), "identifier of the incident: host, Unix time of the start of the run in ms (with `--state` of the first run), number of the incident"),
     field("finding_info.title", |event| event.incident.kind.name().into(), "kind of the incident"),
     field("finding_info.desc", |event| event.incident.summary().into(), "as `message`"),
     field("finding_info.first_seen_time", |event| event.start_ms().into(), "as `start_time`"),

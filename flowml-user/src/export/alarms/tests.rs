@@ -20,7 +20,7 @@ use crate::incident::{Hosts, Incident, State};
 use crate::sequential::Kind;
 
 fn sender() -> Sender {
-    Sender { host: "router1".to_owned(), begun_ms: 1_699_999_990_000 }
+    Sender { host: "router1".to_owned() }
 }
 
 fn event<'a>(state: State, incident: &'a Incident, sender: &'a Sender) -> Event<'a> {

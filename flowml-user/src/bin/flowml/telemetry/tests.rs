@@ -38,6 +38,7 @@ fn output(destination: &str, rows: u64, rows_lost: u64) -> OutputLine {
 fn incident(kind: Kind) -> Incident {
     let hosts = || Hosts { named: Vec::new(), count: 0 };
     Incident {
+        series_ms: 0,
         number: 1,
         kind,
         evidence: Evidence::default(),

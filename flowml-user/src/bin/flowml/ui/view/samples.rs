@@ -76,6 +76,7 @@ fn host(text: &str, flows: u64, packets: [u64; 2], bytes: [u64; 2], verdict: Opt
 pub(crate) fn scan() -> Incident {
     let hosts = |text| Hosts { named: vec![address(text)], count: 1 };
     Incident {
+        series_ms: 0,
         number: 3,
         kind: Kind::Unusual,
         evidence: Evidence::default(),
