@@ -172,6 +172,18 @@ fn courier(stand: &Stand, pace: Pace) -> (Courier, Arc<Account>) {
     (Courier::begin(stand.clone(), sender(), pace, &account, None).expect("a thread"), account)
 }
 
+/// A live run's thread whose receiver does not answer, with one more opening than can wait, and the number of that one.
+fn overfull() -> (Stand, Courier, u64) {
+    let stand = Stand::default();
+    stand.change(|record| record.blocks = true);
+    let (courier, _) = courier(&stand, Pace::Live);
+    let number = WAITING as u64;
+    for opened in 0..=number {
+        give(&courier, &[(State::Open, opened)]);
+    }
+    (stand, courier, number)
+}
+
 fn give(courier: &Courier, events: &[(State, u64)]) {
     events
         .iter()
@@ -245,13 +257,7 @@ fn an_attempt_that_panics_is_made_again() {
 
 #[test]
 fn an_incident_is_closed_if_only_its_naming_was_accepted() {
-    let stand = Stand::default();
-    stand.change(|record| record.blocks = true);
-    let (courier, _) = courier(&stand, Pace::Live);
-    let number = WAITING as u64;
-    for opened in 0..=number {
-        give(&courier, &[(State::Open, opened)]);
-    }
+    let (stand, courier, number) = overfull();
     stand.change(|record| record.blocks = false);
     stand.wait(|record| (record.delivered.len() == WAITING).then_some(()));
     stand.change(|record| record.blocks = true);
@@ -268,13 +274,7 @@ fn an_incident_is_closed_if_only_its_naming_was_accepted() {
 
 #[test]
 fn waiting_events_are_limited_and_an_accepted_incident_is_always_closed() {
-    let stand = Stand::default();
-    stand.change(|record| record.blocks = true);
-    let (courier, _) = courier(&stand, Pace::Live);
-    let number = WAITING as u64;
-    for opened in 0..=number {
-        give(&courier, &[(State::Open, opened)]);
-    }
+    let (stand, courier, number) = overfull();
     // The last opening was lost, and so is its closing.
     give(&courier, &[(State::Closed, number), (State::Named, 0), (State::Closed, 0)]);
     let Status { overflowed, lost, .. } = courier.status();
