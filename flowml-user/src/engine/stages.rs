@@ -163,7 +163,7 @@ impl Flows {
                     self.status.set(pipeline.status());
                     let open = pipeline.open_sessions();
                     self.most_open = self.most_open.max(open);
-                    let is_calm = self.overload.level().step().is_none();
+                    let is_calm = self.overload.level() == Level::None;
                     if is_calm && self.most_open >= MANY_SESSIONS && open < self.most_open / 2 {
                         memory::give_back();
                         self.most_open = open;

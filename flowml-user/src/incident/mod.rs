@@ -29,7 +29,6 @@ mod tests;
 mod unusual;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use ahash::RandomState;
 use flowml_common::flow::Address;
@@ -42,6 +41,7 @@ use self::open::Open;
 use self::unusual::Unusual;
 use crate::features::HostWindow;
 use crate::learning::Verdict;
+use crate::process::unix_time::now_ms;
 
 /// An incident ends when it had no anomalous window for this time, ns.
 const CLOSE_AFTER_NS: u64 = 10_000_000_000;
@@ -103,9 +103,8 @@ pub struct Incidents {
 impl Incidents {
     /// No incidents. Their numbering begins now.
     #[must_use]
-    pub fn starting_now() -> Self {
-        let series_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-        Self { series_ms, ..Self::default() }
+    pub(crate) fn starting_now() -> Self {
+        Self { series_ms: now_ms(), ..Self::default() }
     }
 
     /// Records a flow's initiator and responder.

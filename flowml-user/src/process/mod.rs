@@ -2,7 +2,7 @@
 //!
 //! These are the kernel, memory, capabilities, the service manager, the journal, files (durable, private, complete, and
 //! for the next run), plain text for terminals, the sandbox, durations and sizes as the user writes them, queues
-//! between threads, priorities of threads, and secrets of hashes.
+//! between threads, priorities of threads, secrets of hashes, and the current time.
 //!
 //! ```
 //! assert_eq!(flowml_user::process::words::short(1234.0), "1.23k");
@@ -26,5 +26,6 @@ pub(crate) mod secret;
 #[cfg(feature = "live")]
 pub(crate) mod service;
 pub mod state;
+pub mod unix_time;
 pub mod whole;
 pub mod words;

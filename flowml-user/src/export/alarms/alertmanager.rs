@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -11,6 +11,7 @@ use super::attack::Technique;
 use super::event::{Event, time};
 use super::http::Client;
 use super::receive::{Failure, Receive};
+use crate::process::unix_time::now_ms;
 
 /// The path of the alerts.
 const PATH: &str = "/api/v2/alerts";
@@ -127,10 +128,6 @@ impl Receive for Alertmanager {
         let alerts: Vec<Value> = self.firing.values().map(|alert| alert.until(ends_ms)).collect();
         self.client.post(&Value::Array(alerts).to_string(), limit).map(|()| true)
     }
-}
-
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! IPFIX messages: sets of records after a header (RFC 7011 §3), and the sequence numbers of a transport session.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use super::template::Template;
+use crate::process::unix_time::now_ms;
 
 /// Length of a message header, bytes (RFC 7011 §3.1).
 const HEADER: usize = 16;
@@ -105,7 +104,7 @@ pub(super) struct Numbering {
 impl Numbering {
     /// The message with its header, as it is sent now.
     pub(super) fn complete<'a>(&self, message: &'a mut Message) -> &'a [u8] {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let now = now_ms() / 1000;
         let length = message.bytes.len() as u16;
         let header = &mut message.bytes[..HEADER];
         header[0..2].copy_from_slice(&VERSION.to_be_bytes());

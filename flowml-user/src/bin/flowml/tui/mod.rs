@@ -21,9 +21,9 @@ use std::io::{self, BufWriter};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crossterm::event::EventStream;
+use flowml_user::process::unix_time::now_ms;
 use futures_util::StreamExt;
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
@@ -78,8 +78,7 @@ impl Screen {
     }
 
     pub(crate) fn message(&mut self, tone: Tone, text: &str) {
-        let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-        self.state.message(Message { at_ms, tone, text: text.to_owned() });
+        self.state.message(Message { at_ms: now_ms(), tone, text: text.to_owned() });
         match tone {
             Tone::Notice => {}
             Tone::Warning if self.warnings.len() < MOST_WARNINGS => self.warnings.push(text.to_owned()),
