@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::event::Event;
 
-/// A field of an object. Dots in its name separate the names of objects in each other.
+/// A field of an object. A dot in its name separates the names of nested objects.
 pub(super) struct Field {
     pub(super) name: &'static str,
     /// The value; null if the event does not have it. It is then left out.
