@@ -21,8 +21,8 @@ pub(crate) fn install(packages: &[String]) -> Result<()> {
             packages.join(", ")
         );
     }
-    let mut install = apt();
-    install.args(["install", "--yes", "--no-remove", "--no-install-recommends"]).args(packages);
+    let mut install = installation();
+    install.args(packages);
     if offered(packages) && shell::run(&mut install).is_ok() {
         return Ok(());
     }
@@ -32,6 +32,12 @@ pub(crate) fn install(packages: &[String]) -> Result<()> {
         bail!("apt offers not all of these packages: {}", packages.join(", "));
     }
     shell::run(&mut install)
+}
+
+/// The packages, of these, that apt would install without removing an installed one.
+pub(crate) fn installable(packages: &[String]) -> Vec<String> {
+    let simulated = |package: &&String| shell::read(installation().arg("--simulate").arg(package)).is_some();
+    packages.iter().filter(simulated).cloned().collect()
 }
 
 /// Unpacks a package in a folder. Nothing of the system changes.
@@ -81,6 +87,13 @@ fn apt() -> Command {
     command.args(["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]);
     command.args(["-o", "Acquire::Retries=3", "-o", "Dpkg::Use-Pty=0"]);
     command
+}
+
+/// `apt-get install` before the names of the packages.
+fn installation() -> Command {
+    let mut install = apt();
+    install.args(["install", "--yes", "--no-remove", "--no-install-recommends"]);
+    install
 }
 
 /// Whether apt's lists contain all of these packages.

@@ -29,25 +29,46 @@ pub(super) fn install(workspace: &Workspace, wanted: &[Thing]) -> Result<()> {
     let tools = wanted.iter().filter(|thing| matches!(thing.source, Source::Package(_)));
     // Two tools may belong to one package.
     let packages: BTreeSet<String> = tools.flat_map(|thing| packages_of(thing.source)).collect();
-    apt::install(&packages.iter().cloned().collect::<Vec<_>>())?;
-    end_services(&packages)?;
-    for thing in wanted {
-        match thing.source {
-            Source::Package(_) => {}
-            Source::Unpacked(server) => unpack(workspace, server)?,
-            Source::Component(component) => shell::run(rustup().args(["component", "add", component]))?,
-            Source::Compiler => install_compiler()?,
-            Source::Linker => install_linker(workspace)?,
-            Source::Peers => Environment::peers(workspace).install()?,
-            Source::Deny => install_deny(workspace)?,
-            Source::Target => shell::run(rustup().args(["target", "add", &static_target()]))?,
-            Source::Debian => install_debian(workspace)?,
-            Source::Fuzzer => {
-                shell::run(workspace.cargo("install").args(["cargo-fuzz", "--version", FUZZER_VERSION, "--locked"]))?;
-            }
-        }
+    let mut outcomes = vec![install_packages(&packages.iter().cloned().collect::<Vec<_>>())];
+    outcomes.push(end_services(&packages));
+    outcomes.extend(wanted.iter().map(|thing| install_thing(workspace, thing.source)));
+    let errors: Vec<String> =
+        outcomes.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")).collect();
+    if !errors.is_empty() {
+        bail!("{}", errors.join("; "));
     }
     Ok(())
+}
+
+/// Installs the packages. A package that conflicts with an installed one does not prevent the others.
+fn install_packages(packages: &[String]) -> Result<()> {
+    apt::install(packages).or_else(|error| {
+        let installable = apt::installable(packages);
+        if installable.len() == packages.len() {
+            return Err(error);
+        }
+        apt::install(&installable)?;
+        let refused = packages.iter().filter(|package| !installable.contains(package)).cloned();
+        bail!("apt would remove installed packages for {}", refused.collect::<Vec<_>>().join(", "))
+    })
+}
+
+/// Installs what is not a package of a tool.
+fn install_thing(workspace: &Workspace, source: Source) -> Result<()> {
+    match source {
+        Source::Package(_) => Ok(()),
+        Source::Unpacked(server) => unpack(workspace, server),
+        Source::Component(component) => shell::run(rustup().args(["component", "add", component])),
+        Source::Compiler => install_compiler(),
+        Source::Linker => install_linker(workspace),
+        Source::Peers => Environment::peers(workspace).install(),
+        Source::Deny => install_deny(workspace),
+        Source::Target => shell::run(rustup().args(["target", "add", &static_target()])),
+        Source::Debian => install_debian(workspace),
+        Source::Fuzzer => {
+            shell::run(workspace.cargo("install").args(["cargo-fuzz", "--version", FUZZER_VERSION, "--locked"]))
+        }
+    }
 }
 
 /// Stops the services that packages have just installed and started, and disables them. The tests start the programs
