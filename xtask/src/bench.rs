@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    let mut bench = demo::program(workspace, "bench", &[Need::Peers])?;
+    let mut bench = demo::program(workspace, "bench", &[Need::Peers, Need::Readers])?;
     if let Some(path) = &arguments.json {
         bench.arg("--json").arg(path);
     }

@@ -80,7 +80,16 @@ fn here(workspace: &Workspace, arguments: &Arguments) -> Result<Tally> {
     setup::require_root("cargo xtask test")?;
     setup::ensure(
         workspace,
-        &[Need::Kernel, Need::Lint, Need::Traffic, Need::Peers, Need::Collectors, Need::Package, Need::Installed],
+        &[
+            Need::Kernel,
+            Need::Lint,
+            Need::Traffic,
+            Need::Peers,
+            Need::Readers,
+            Need::Collectors,
+            Need::Package,
+            Need::Installed,
+        ],
     )?;
     build::agent(workspace, Profile::Dev)?;
     lint::task(workspace)?;

@@ -1,7 +1,7 @@
 //! The programs that `cargo xtask bench` measures: the meter, parts of the meter, and the meter with the kernel's own map;
 //! and the program that sends frames to a meter.
 //!
-//! All except `empty` write the addresses of the next flow into the frame before they read it, at the same cost. The
+//! All except `empty` and `as_is` write the addresses of the next flow into the frame before they read it, at the same cost. The
 //! difference between two programs is therefore the cost of what only one of them does.
 #![no_std]
 #![no_main]
@@ -10,7 +10,7 @@
 use core::hint::black_box;
 
 use aya_ebpf::bindings::{BPF_NOEXIST, xdp_action};
-use aya_ebpf::btf_maps::{Array, PerCpuHashMap};
+use aya_ebpf::btf_maps::{Array, LruHashMap, PerCpuHashMap};
 use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
@@ -40,6 +40,10 @@ static SENDER: Array<u32, 1> = Array::new();
 /// The map that the flow table is compared with, preallocated. The benchmark sets its size.
 #[btf_map]
 static PERCPU_HASH: PerCpuHashMap<FlowKey, FlowValue, 1> = PerCpuHashMap::new();
+
+/// Another map for comparison, which evicts the entries that were not used for the longest time.
+#[btf_map]
+static LRU_HASH: LruHashMap<FlowKey, FlowValue, 1> = LruHashMap::new();
 
 /// The memory in which the statistics of a new flow are made before they are inserted. The stack has no room for them.
 #[btf_map]
@@ -125,24 +129,47 @@ pub fn table(ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
+/// The meter, for the frame as it is.
+#[xdp(frags)]
+pub fn as_is(ctx: XdpContext) -> u32 {
+    meter(&of_xdp(&ctx, buffers_length(&ctx)), &Buffers(&ctx));
+    xdp_action::XDP_PASS
+}
+
 /// The meter with the kernel's map in place of the flow table.
 #[xdp(frags)]
 pub fn percpu_hash(ctx: XdpContext) -> u32 {
-    match next_packet(&ctx).and_then(count) {
-        Some(()) => xdp_action::XDP_PASS,
-        None => xdp_action::XDP_ABORTED,
-    }
+    let insert = |key: &FlowKey, value: &FlowValue| PERCPU_HASH.insert(key, value, u64::from(BPF_NOEXIST)).is_ok();
+    counted(&ctx, |key| PERCPU_HASH.get_ptr_mut(key), insert)
 }
 
+/// The meter with the kernel's LRU map in place of the flow table.
+#[xdp(frags)]
+pub fn lru_hash(ctx: XdpContext) -> u32 {
+    let insert = |key: &FlowKey, value: &FlowValue| LRU_HASH.insert(key, value, u64::from(BPF_NOEXIST)).is_ok();
+    counted(&ctx, |key| LRU_HASH.get_ptr_mut(key), insert)
+}
+
+/// Counts the packet in a map of the kernel.
 #[inline(always)]
-fn count(packet: &'static Packet) -> Option<()> {
-    if let Some(value) = PERCPU_HASH.get_ptr_mut(&packet.key) {
-        // SAFETY: a value of this CPU, which runs nothing else in the meantime.
-        unsafe { value.as_mut()? }.add(packet);
-        return Some(());
+fn counted(
+    ctx: &XdpContext,
+    find: impl Fn(&FlowKey) -> Option<*mut FlowValue>,
+    insert: impl Fn(&FlowKey, &FlowValue) -> bool,
+) -> u32 {
+    let count = |packet: &'static Packet| {
+        if let Some(value) = find(&packet.key) {
+            // SAFETY: the value is valid until the program ends. Only one CPU runs this at a time (`Walk`).
+            unsafe { value.as_mut()? }.add(packet);
+            return Some(true);
+        }
+        // SAFETY: only one CPU runs this at a time (`Walk`).
+        let value = unsafe { NEW_FLOW.get_ptr_mut(black_box(0))?.as_mut()? };
+        value.start(packet);
+        Some(insert(&packet.key, value))
+    };
+    match next_packet(ctx).and_then(count) {
+        Some(true) => xdp_action::XDP_PASS,
+        Some(false) | None => xdp_action::XDP_ABORTED,
     }
-    // SAFETY: only one CPU runs this at a time (`Walk`).
-    let value = unsafe { NEW_FLOW.get_ptr_mut(black_box(0))?.as_mut()? };
-    value.start(packet);
-    PERCPU_HASH.insert(&packet.key, &*value, u64::from(BPF_NOEXIST)).ok()
 }

@@ -11,6 +11,8 @@ pub(crate) enum Need {
     Traffic,
     /// Compare with other programs.
     Peers,
+    /// Compute flows from captures with other programs.
+    Readers,
     /// Collect exported records with other programs.
     Collectors,
     /// Make normal traffic and attacks with other programs.
@@ -47,7 +49,11 @@ pub(super) const TOOLS: &[Tool] = &[
     tool(Need::Traffic, "ping", "iputils-ping", "makes ICMP traffic"),
     tool(Need::Traffic, "tcpdump", "tcpdump", "captures the traffic of the corpus"),
     tool(Need::Traffic, "dnsmasq", "dnsmasq-base", "answers DNS queries"),
-    tool(Need::Traffic, "softflowd", "softflowd", "computes flows from captures, for the benchmarks"),
+    // These compute flows from captures, as `flowml read` does. Only the benchmarks run them.
+    tool(Need::Readers, "softflowd", "softflowd", "computes flows from captures"),
+    tool(Need::Readers, "nfpcapd", "nfdump", "computes flows from captures"),
+    tool(Need::Readers, "argus", "argus-server", "computes flows from captures"),
+    tool(Need::Readers, "racount", "argus-client", "counts the packets in files of argus"),
     // These receive, read and show the agent's output. Only the tests run them.
     tool(Need::Collectors, "nfcapd", "nfdump", "collects IPFIX"),
     tool(Need::Collectors, "nfdump", "nfdump", "prints what nfcapd collected"),
@@ -95,6 +101,7 @@ pub(super) const DEBIAN: &str = "bookworm";
 pub(super) const SERVICES: &[(&str, &str)] = &[
     ("nfdump", "nfdump"),
     ("pmacct", "nfacctd"),
+    ("argus-server", "argus"),
     ("prometheus", "prometheus"),
     ("prometheus-alertmanager", "prometheus-alertmanager"),
     ("rsyslog", "syslog.socket"),
@@ -174,7 +181,7 @@ mod tests {
     fn every_tool_that_is_installed_is_used() {
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
         let texts = rules::texts(&tests, "rs").expect("the laboratory's sources can be read");
-        let of_tests = [Need::Traffic, Need::Collectors, Need::Corpus, Need::Installed];
+        let of_tests = [Need::Traffic, Need::Readers, Need::Collectors, Need::Corpus, Need::Installed];
         // `cargo xtask` itself runs debootstrap.
         let is_of_tests = |tool: &&Tool| of_tests.contains(&tool.need) && tool.command != "debootstrap";
         let tools = TOOLS.iter().filter(is_of_tests).chain(PYTHON_SERVERS);

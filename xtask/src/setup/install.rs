@@ -32,8 +32,7 @@ pub(super) fn install(workspace: &Workspace, wanted: &[Thing]) -> Result<()> {
     let mut outcomes = vec![install_packages(&packages.iter().cloned().collect::<Vec<_>>())];
     outcomes.push(end_services(&packages));
     outcomes.extend(wanted.iter().map(|thing| install_thing(workspace, thing.source)));
-    let errors: Vec<String> =
-        outcomes.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")).collect();
+    let errors: Vec<String> = outcomes.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")).collect();
     if !errors.is_empty() {
         bail!("{}", errors.join("; "));
     }

@@ -1,4 +1,5 @@
-//! Measures the drain of the table, by shared memory and the end of an epoch, against the kernel's batch calls.
+//! Measures new flows, and the drain of the table by shared memory and the end of an epoch, against the kernel's hash map and
+//! its batch calls.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +7,7 @@ use anyhow::Result;
 use flowml_user::capture::kernel::KernelTable;
 
 use crate::effort::Effort;
-use crate::percpu_hash::{PerCpuHash, Read};
+use crate::kernel_map::{KernelMap, Kind, Read};
 use crate::programs::{self, Order};
 use crate::ratio::{Ratio, median};
 use crate::table;
@@ -22,34 +23,46 @@ pub(crate) struct Drains {
     table: Vec<f64>,
     flip: Vec<f64>,
     percpu_hash: Vec<f64>,
+    new_flows: NewFlows,
+}
+
+/// The costs of the first packet of a flow, in ns, one for each round.
+#[derive(Default)]
+struct NewFlows {
+    empty: Vec<f64>,
+    table: Vec<f64>,
+    percpu_hash: Vec<f64>,
 }
 
 /// Measures the time to drain this many flows of one CPU.
 pub(crate) fn measure(object: &[u8], flows: u32, effort: Effort) -> Result<Drains> {
-    let mut table = table::load(object, flows, &["table"])?;
-    let mut hash = PerCpuHash::load(object, flows, BATCHES[BATCHES.len() - 1])?;
+    let mut table = table::load(object, flows, &["empty", "table"])?;
+    let mut hash = KernelMap::load(object, Kind::PerCpuHash, flows, BATCHES[BATCHES.len() - 1])?;
     programs::walk(table.ebpf(), flows, Order::Scattered)?;
     programs::walk(&mut hash.ebpf, flows, Order::Scattered)?;
     let batch = best_batch(&mut hash, flows, effort.pick(3, 1))?;
-    let mut drains = Drains { flows, batch, table: Vec::new(), flip: Vec::new(), percpu_hash: Vec::new() };
+    let new_flows = NewFlows::default();
+    let mut drains = Drains { flows, batch, table: vec![], flip: vec![], percpu_hash: vec![], new_flows };
     for _ in 0..effort.pick(15, 1) {
-        programs::run(table.ebpf(), "table", flows)?;
+        // Every packet is the first one of its flow: both were emptied.
+        drains.new_flows.empty.push(programs::run(table.ebpf(), "empty", flows)?);
+        drains.new_flows.table.push(programs::run(table.ebpf(), "table", flows)?);
         let (flip, all) = drain_table(&mut table, flows)?;
         drains.flip.push(flip.as_secs_f64());
         drains.table.push(all.as_secs_f64());
-        programs::run(&hash.ebpf, "percpu_hash", flows)?;
+        drains.new_flows.percpu_hash.push(hash.count(flows)?);
         drains.percpu_hash.push(drain_hash(&mut hash, flows, batch)?.as_secs_f64());
     }
     Ok(drains)
 }
 
 /// The batch size with the smallest median over this number of trials.
-fn best_batch(hash: &mut PerCpuHash, flows: u32, rounds: usize) -> Result<usize> {
+fn best_batch(hash: &mut KernelMap, flows: u32, rounds: usize) -> Result<usize> {
     let mut trials = Vec::new();
     for batch in BATCHES {
         let mut seconds = Vec::new();
         for _ in 0..rounds {
-            programs::run(&hash.ebpf, "percpu_hash", flows)?;
+            hash.count(flows)?;
             seconds.push(drain_hash(hash, flows, batch)?.as_secs_f64());
         }
         trials.push((median(&seconds), batch));
@@ -73,7 +86,7 @@ fn drain_table(table: &mut KernelTable, flows: u32) -> Result<(Duration, Duratio
     Ok((flip, begun.elapsed() - (verified - read)))
 }
 
-fn drain_hash(hash: &mut PerCpuHash, flows: u32, batch: usize) -> Result<Duration> {
+fn drain_hash(hash: &mut KernelMap, flows: u32, batch: usize) -> Result<Duration> {
     let begun = Instant::now();
     let total = hash.read(Read::Delete, batch)?;
     let all = begun.elapsed();
@@ -82,8 +95,8 @@ fn drain_hash(hash: &mut PerCpuHash, flows: u32, batch: usize) -> Result<Duratio
 }
 
 impl Drains {
-    /// The ratios with the end of the epoch, which has the goal, and without it.
-    pub(crate) fn ratios(&self, goal: f64) -> [Ratio; 2] {
+    /// The ratios of the drain with the end of the epoch, which has the goal, and without it; and that of a new flow.
+    pub(crate) fn ratios(&self, goal: f64, new_flow_goal: Option<f64>) -> [Ratio; 3] {
         let ratio = |name: &str, goal, ours: &dyn Fn(usize) -> f64| Ratio {
             name: format!("{name}_{}_flows", self.flows),
             goal,
@@ -92,6 +105,7 @@ impl Drains {
         [
             ratio("drain", Some(goal), &|n| self.table[n]),
             ratio("drain_without_flip", None, &|n| self.table[n] - self.flip[n]),
+            self.new_flows.ratio(self.flows, new_flow_goal),
         ]
     }
 
@@ -108,5 +122,20 @@ impl Drains {
             println!("{what:<52} {:>10.2} {:>12.1}", seconds * 1e3, seconds * 1e9 / f64::from(self.flows));
         }
         println!();
+        self.new_flows.print();
+    }
+}
+
+impl NewFlows {
+    /// The complete program by that with the kernel's map, both without the cost of an empty program.
+    fn ratio(&self, flows: u32, goal: Option<f64>) -> Ratio {
+        let costs = self.empty.iter().zip(&self.table).zip(&self.percpu_hash);
+        let rounds = costs.map(|((empty, table), hash)| (table - empty) / (hash - empty)).collect();
+        Ratio { name: format!("new_flow_{flows}_flows"), goal, rounds }
+    }
+
+    fn print(&self) {
+        let [empty, table, hash] = [&self.empty, &self.table, &self.percpu_hash].map(|rounds| median(rounds));
+        println!("The first packet of a flow, ns: empty {empty:.1}, table {table:.1}, percpu_hash {hash:.1}\n");
     }
 }

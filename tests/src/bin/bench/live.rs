@@ -17,13 +17,36 @@ use crate::effort::Effort;
 use crate::programs::{self, Order};
 use crate::ratio::{Ratio, median};
 
-/// Numbers of flows, with goals: the throughput of the empty program by the agent's, and the share of packets that are in
-/// no flow.
-const FLOWS: [(u32, Option<f64>, f64); 3] =
-    [(1, Some(1.0 / 0.85), 0.0), (1 << 16, Some(1.0 / 0.7), 0.0), (1 << 20, None, 0.01)];
+/// A kind of runs.
+struct Setting {
+    flows: u32,
+    /// Options of the agent besides those of every run, and their name in the ratios.
+    options: &'static [&'static str],
+    name: &'static str,
+    /// Goal: the throughput of the empty program by the agent's.
+    throughput_goal: Option<f64>,
+    /// Goal: the share of packets that are in no flow.
+    outside_goal: Option<f64>,
+}
 
-/// The number of flows of the shortest run, for which the table has room.
-const FEWEST_FLOWS: u32 = 1 << 10;
+const DEFAULT: Setting = Setting { flows: 1, options: &[], name: "", throughput_goal: None, outside_goal: Some(0.0) };
+
+const SETTINGS: [Setting; 5] = [
+    Setting { throughput_goal: Some(1.0 / 0.85), ..DEFAULT },
+    Setting { flows: 1 << 16, throughput_goal: Some(1.0 / 0.7), ..DEFAULT },
+    Setting { flows: 1 << 16, options: &["-o", "csv=/dev/null"], name: "_csv", ..DEFAULT },
+    Setting { flows: 1 << 20, outside_goal: Some(0.01), ..DEFAULT },
+    Setting {
+        flows: 1 << 20,
+        options: &["--flow-capacity", "2097152"],
+        name: "_large_table",
+        outside_goal: None,
+        ..DEFAULT
+    },
+];
+
+/// The shortest run. The table has room for its flows.
+const SHORTEST: [Setting; 1] = [Setting { flows: 1 << 10, ..DEFAULT }];
 
 /// Duration of a run. An epoch lasts at most a second, so a full run contains several.
 fn duration(effort: Effort) -> Duration {
@@ -55,11 +78,9 @@ struct Run {
     cpu_s: f64,
 }
 
-/// The runs with one number of flows.
+/// The runs of one setting.
 pub(crate) struct Runs {
-    flows: u32,
-    throughput_goal: Option<f64>,
-    outside_goal: f64,
+    setting: &'static Setting,
     /// Throughput with the empty program, by round.
     empty: Vec<f64>,
     agent: Vec<Run>,
@@ -69,11 +90,11 @@ pub(crate) struct Runs {
 pub(crate) fn measure(object: &[u8], pair: [usize; 2], effort: Effort) -> Result<Vec<Runs>> {
     let duration = duration(effort);
     let mut all = Vec::new();
-    for &(flows, throughput_goal, outside_goal) in effort.pick(&FLOWS[..], &[(FEWEST_FLOWS, None, 0.0)]) {
-        let mut runs = Runs { flows, throughput_goal, outside_goal, empty: Vec::new(), agent: Vec::new() };
+    for setting in effort.pick(&SETTINGS[..], &SHORTEST) {
+        let mut runs = Runs { setting, empty: Vec::new(), agent: Vec::new() };
         for _ in 0..rounds(effort) {
-            runs.empty.push(run_empty(object, flows, duration)?);
-            runs.agent.push(run_agent(object, pair, flows, duration)?);
+            runs.empty.push(run_empty(object, setting.flows, duration)?);
+            runs.agent.push(run_agent(object, pair, setting, duration)?);
         }
         let outside = runs.agent.iter().any(|run| run.outside > 0.0);
         ensure!(effort == Effort::Full || !outside, "packets are in no flow, and the table has room for all flows");
@@ -91,7 +112,7 @@ fn link() -> Result<(Lab, [Interface; 2])> {
 
 fn run_empty(object: &[u8], flows: u32, duration: Duration) -> Result<f64> {
     let (_lab, [from, to]) = link()?;
-    let mut ebpf = programs::without_table(object, 1, 1)?;
+    let mut ebpf = programs::without_table(object, 1, &[])?;
     programs::load(&mut ebpf, "empty")?;
     let index = to.index()?;
     let attached = to.host.enter(|| {
@@ -103,13 +124,14 @@ fn run_empty(object: &[u8], flows: u32, duration: Duration) -> Result<f64> {
     send(object, &from, &to, flows, duration)
 }
 
-fn run_agent(object: &[u8], pair: [usize; 2], flows: u32, duration: Duration) -> Result<Run> {
+fn run_agent(object: &[u8], pair: [usize; 2], setting: &Setting, duration: Duration) -> Result<Run> {
     let (_lab, [from, to]) = link()?;
-    let arguments = ["run", "-i", &to.name, "-qq", "--metrics", METRICS];
+    let always = ["run", "-i", &to.name, "-qq", "--metrics", METRICS];
+    let arguments: Vec<&str> = always.iter().chain(setting.options).copied().collect();
     let agent = on_cpus(&pair, || Agent::start(&to.host, &arguments))??;
     agent.wait_attached(&to)?;
     let before = to.counters()?.rx_packets;
-    let throughput = send(object, &from, &to, flows, duration)?;
+    let throughput = send(object, &from, &to, setting.flows, duration)?;
     let received = (to.counters()?.rx_packets - before) as f64;
     wait_until(DRAIN_LIMIT, || Ok(Scrape::of(&to.host)?.value("flowml_received_packets_total")? >= received))
         .context("waiting until the agent has counted all packets")?;
@@ -129,7 +151,7 @@ fn run_agent(object: &[u8], pair: [usize; 2], flows: u32, duration: Duration) ->
 
 /// Sends for this time. Returns the packets per second that arrived.
 fn send(object: &[u8], from: &Interface, to: &Interface, flows: u32, duration: Duration) -> Result<f64> {
-    let mut ebpf = programs::without_table(object, 1, 1)?;
+    let mut ebpf = programs::without_table(object, 1, &[])?;
     programs::load(&mut ebpf, "send")?;
     programs::walk(&mut ebpf, flows, Order::Scattered)?;
     let mut sender: Array<_, u32> = ebpf.map_mut("SENDER").context("the object has no map SENDER")?.try_into()?;
@@ -158,17 +180,17 @@ fn send_for(ebpf: &Ebpf, frame: &[u8], duration: Duration) -> Result<()> {
 
 impl Runs {
     pub(crate) fn ratios(&self) -> [Ratio; 2] {
-        let Self { flows, throughput_goal, outside_goal, .. } = *self;
+        let Setting { flows, name, throughput_goal, outside_goal, .. } = *self.setting;
         let throughput = self.empty.iter().zip(&self.agent).map(|(empty, run)| empty / run.throughput);
         [
             Ratio {
-                name: format!("live_empty_by_agent_throughput_{flows}_flows"),
+                name: format!("live_empty_by_agent_throughput_{flows}_flows{name}"),
                 goal: throughput_goal,
                 rounds: throughput.collect(),
             },
             Ratio {
-                name: format!("live_packets_in_no_flow_{flows}_flows"),
-                goal: Some(outside_goal),
+                name: format!("live_packets_in_no_flow_{flows}_flows{name}"),
+                goal: outside_goal,
                 rounds: self.agent.iter().map(|run| run.outside).collect(),
             },
         ]
@@ -178,21 +200,22 @@ impl Runs {
         let (rounds, duration) = (rounds(effort), duration(effort));
         println!("Live at full speed, one sender on one CPU: medians of {rounds} rounds of {duration:?}");
         println!(
-            "{:>8} {:>14} {:>14} {:>10} {:>8} {:>22}",
-            "flows", "empty pkt/s", "agent pkt/s", "no flow", "late", "CPU s / 10⁶ packets"
+            "{:>8} {:>14} {:>14} {:>10} {:>8} {:>22}  {}",
+            "flows", "empty pkt/s", "agent pkt/s", "no flow", "late", "CPU s / 10⁶ packets", "options"
         );
     }
 
     pub(crate) fn print(&self) {
         let of = |of: fn(&Run) -> f64| median(&self.agent.iter().map(of).collect::<Vec<_>>());
         println!(
-            "{:>8} {:>14.0} {:>14.0} {:>9.3}% {:>7.1}% {:>22.3}",
-            self.flows,
+            "{:>8} {:>14.0} {:>14.0} {:>9.3}% {:>7.1}% {:>22.3}  {}",
+            self.setting.flows,
             median(&self.empty),
             of(|run| run.throughput),
             100.0 * of(|run| run.outside),
             100.0 * of(|run| run.late),
             of(|run| run.cpu_s),
+            self.setting.options.join(" "),
         );
     }
 }

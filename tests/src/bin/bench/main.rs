@@ -12,15 +12,17 @@ mod cpu_time;
 mod drain;
 mod effort;
 mod intervals;
+mod kernel_map;
 mod learning;
 mod live;
 mod memory;
 mod mixture;
 mod packet;
 mod path;
-mod percpu_hash;
+mod paths;
 mod programs;
 mod ratio;
+mod readers;
 mod reading;
 mod table;
 mod total;
@@ -35,17 +37,25 @@ use anyhow::{Context, Result, bail, ensure};
 use flowml_tests::traffic::raw::on_cpu;
 
 use crate::effort::Effort;
+use crate::packet::Size;
 use crate::ratio::{Ratio, median};
 
-/// Numbers of flows for the cost of a packet, each a power of two, and the goals (BENCHMARKS.md).
-const FLOWS: [(u32, Option<f64>); 4] = [(1, Some(0.7)), (1 << 10, None), (1 << 16, Some(0.5)), (1 << 18, None)];
+/// Numbers of flows for the cost of a packet, and the goals.
+const FLOWS: [Size; 5] = [
+    Size { flows: 1, table: Some(0.7), program: Some(0.7) },
+    Size { flows: 1 << 10, table: None, program: None },
+    Size { flows: 1 << 16, table: Some(0.5), program: Some(0.42) },
+    Size { flows: 1 << 18, table: None, program: None },
+    Size { flows: 1 << 20, table: None, program: Some(0.35) },
+];
 
-/// The number of flows to drain, and the goal.
-const DRAINED: (u32, f64) = (1 << 18, 0.2);
+/// The number of flows to drain, and the goals of the drain and of a new flow.
+const DRAINED: (u32, f64, Option<f64>) = (1 << 18, 0.2, Some(0.4));
 
 /// Numbers of flows with the smallest counts.
-const FEWEST_FLOWS: [(u32, Option<f64>); 2] = [(1, None), (1 << 10, None)];
-const FEWEST_DRAINED: (u32, f64) = (1 << 10, 0.0);
+const FEWEST_FLOWS: [Size; 2] =
+    [Size { flows: 1, table: None, program: None }, Size { flows: 1 << 10, table: None, program: None }];
+const FEWEST_DRAINED: (u32, f64, Option<f64>) = (1 << 10, 0.0, None);
 
 /// A group of measurements.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -175,22 +185,25 @@ fn measure_table(effort: Effort) -> Result<Vec<Ratio>> {
     let mut ratios = Vec::new();
     packet::print_sizes(&object)?;
     packet::print_heading(effort);
-    for &(flows, goal) in effort.pick(&FLOWS[..], &FEWEST_FLOWS[..]) {
-        let costs = packet::measure(&object, flows, effort)?;
+    for &size in effort.pick(&FLOWS[..], &FEWEST_FLOWS[..]) {
+        let costs = packet::measure(&object, size, effort)?;
         costs.print();
-        ratios.push(costs.ratio(goal));
+        ratios.extend(costs.ratios());
     }
-    let (flows, goal) = effort.pick(DRAINED, FEWEST_DRAINED);
+    let (flows, goal, new_flow_goal) = effort.pick(DRAINED, FEWEST_DRAINED);
     let drains = drain::measure(&object, flows, effort)?;
     drains.print();
-    ratios.extend(drains.ratios(goal));
+    ratios.extend(drains.ratios(goal, new_flow_goal));
+    let paths = paths::measure(&object, effort)?;
+    paths.print();
+    ratios.extend(paths.ratios());
     Ok(ratios)
 }
 
 fn measure_reading(pair: [usize; 2], effort: Effort) -> Result<Vec<Ratio>> {
     let readings = reading::measure(pair, effort)?;
     readings.print();
-    Ok(readings.ratios().into())
+    Ok(readings.ratios())
 }
 
 fn measure_learning(effort: Effort) -> Result<Vec<Ratio>> {

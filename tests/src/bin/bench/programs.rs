@@ -64,10 +64,14 @@ pub(crate) fn walk(ebpf: &mut Ebpf, flows: u32, order: Order) -> Result<()> {
 /// The kernel reports whole nanoseconds, which is too coarse for a difference of two. The start of a test run takes
 /// some microseconds, the same for all programs.
 pub(crate) fn run(ebpf: &Ebpf, name: &str, packets: u32) -> Result<f64> {
+    run_with(ebpf, name, &frame(), packets)
+}
+
+/// Meters this frame this many times. Returns the cost of each in ns of this thread's CPU time.
+pub(crate) fn run_with(ebpf: &Ebpf, name: &str, frame: &[u8], packets: u32) -> Result<f64> {
     let xdp = xdp(ebpf, name)?;
-    let frame = frame();
     let begun = cpu_time_ns();
-    let result = xdp.test_run(TestRunOptions { data_in: Some(&frame), repeat: packets, ..Default::default() })?;
+    let result = xdp.test_run(TestRunOptions { data_in: Some(frame), repeat: packets, ..Default::default() })?;
     let spent = cpu_time_ns() - begun;
     ensure!(result.return_value == XDP_PASS, "{name} answered {}, expected XDP_PASS", result.return_value);
     Ok(spent as f64 / f64::from(packets))
@@ -78,8 +82,12 @@ fn cpu_time_ns() -> i64 {
     time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
 
-/// Loads the object with the programs that need no flow table. The kernel's map gets this size.
-pub(crate) fn without_table(object: &[u8], cpus: u32, flows: u32) -> Result<Ebpf> {
-    let loaded = EbpfLoader::new().map_max_entries("PACKETS", cpus).map_max_entries("PERCPU_HASH", flows).load(object);
-    loaded.context("loading the object of the benchmarks")
+/// Loads the object with the programs that need no flow table. The kernel's maps get these sizes.
+pub(crate) fn without_table(object: &[u8], cpus: u32, maps: &[(&'static str, u32)]) -> Result<Ebpf> {
+    let mut loader = EbpfLoader::new();
+    loader.map_max_entries("PACKETS", cpus);
+    maps.iter().for_each(|&(map, entries)| {
+        loader.map_max_entries(map, entries);
+    });
+    loader.load(object).context("loading the object of the benchmarks")
 }
