@@ -209,6 +209,7 @@ fn a_tls_session_over_two_drains() {
             ("src2dst_max_ttl", 64.0),
             ("dst2src_min_ttl", 55.0),
             ("dst2src_first_window", 65_160.0),
+            ("service", 6.0 * 65_536.0 + 443.0),
             ("dst_port_class", 1.0),
         ],
     );

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use flowml_common::headers::protocol;
 
-use super::Learn::{Category, LogScaled, Never, Ratio, RatioOf};
-use super::{Feature, count, real, share};
+use super::Learn::{Category, LogScaled, Never, Ratio, RatioOf, WithinGroup};
+use super::{Feature, Learn, count, real, share};
 use crate::record::{FlowRecord, TcpFlag};
 use crate::session::{BeginWindows, HostCounts, SlowCounts};
 
@@ -63,10 +63,15 @@ macro_rules! flow_features {
     };
 }
 
+/// Learnt in comparison with other flows of the service.
+#[expect(non_upper_case_globals, reason = "it stands in the table beside the variants of `Learn`")]
+const WithinService: Learn = WithinGroup("service");
+
 /// The features of a flow, and how each is learnt.
 ///
 /// Distances count a quantity twice if two columns contain it. Therefore directions are learnt and their sums are not,
-/// and of the four moments only mean and deviation. A mean is learnt beside its sum, because a cluster is a ball and
+/// and of the four moments only mean and deviation. The number of packets is an exception, because it is compared with
+/// the flows of the same service: hundreds of packets are normal for a download, and unusual for a DNS query. A mean is learnt beside its sum, because a cluster is a ball and
 /// cannot represent that two log-scaled quantities contradict each other. Inter-arrival times are learnt by direction,
 /// because they are known even if each direction is counted on another CPU. Flags are learnt as ratios, because their
 /// counts grow with the flow. TTL, window and DSCP are not learnt: they identify operating systems, and in captures
@@ -78,7 +83,7 @@ pub const FLOW_FEATURES: &[Feature<FlowRow>] = flow_features! {
         "first_seen_ms", "ms", Never, Never, count |of| of.first_ms, "Unix time of the first packet" "";
         "last_seen_ms", "ms", Never, Never, count |of| of.last_ms, "Unix time of the last packet" "";
         "duration_ms", "ms", LogScaled, Never, real |of| of.duration_ms(), "From the first packet" " to the last";
-        "packets", "packets", Never, LogScaled, count |of| of.packets, "Packets" "";
+        "packets", "packets", WithinService, LogScaled, count |of| of.packets, "Packets" "";
         "bytes", "bytes", Never, LogScaled, count |of| of.ip_bytes, "IP bytes" "";
     ]
     group [
@@ -172,6 +177,8 @@ pub const FLOW_FEATURES: &[Feature<FlowRow>] = flow_features! {
             "1 if the initiator sent a SYN, 0 if other evidence determined it (`initiator_by`)"),
         count("protocol_class", "class", Category, |row| protocol_class(row.record.protocol()),
             "0 other, 1 TCP, 2 UDP, 3 ICMP, 4 ICMPv6, 5 SCTP"),
+        real("service", "service", Never, service,
+            "Service of the responder: 65,536 × IP protocol + port; undefined for dynamic ports (RFC 6335)"),
         count("dst_port_class", "class", Category, port_class,
             "Port of the responder: 0 none, 1 system, 2 user, 3 dynamic (RFC 6335)"),
         // Activity of the two hosts, in the host windows that ended with the interval in which the record began.
@@ -245,6 +252,13 @@ const fn protocol_class(number: u8) -> u64 {
         protocol::ICMPV6 => 4,
         protocol::SCTP => 5,
         _ => 0,
+    }
+}
+
+fn service(row: &FlowRow) -> f64 {
+    match row.record.dst_port() {
+        49152.. => f64::NAN,
+        port => f64::from(row.record.protocol()) * 65536.0 + f64::from(port),
     }
 }
 

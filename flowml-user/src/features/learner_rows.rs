@@ -16,13 +16,13 @@ pub struct LearnerRows<T: 'static> {
 }
 
 impl<T> LearnerRows<T> {
-    /// For rows with the columns of `table`. A learner reads those that are learnt, and those that count the flows of a
-    /// ratio.
+    /// For rows with the columns of `table`. A learner reads those that are learnt, and those on which their meaning
+    /// depends.
     #[must_use]
     pub fn new(table: impl IntoIterator<Item = Feature<T>>) -> Self {
         let table: Vec<_> = table.into_iter().collect();
-        let counts_flows = |name| table.iter().any(|feature| feature.learn == Learn::RatioOf(name));
-        let is_read = |feature: &Feature<T>| feature.learn != Learn::Never || counts_flows(feature.name);
+        let is_context = |name| table.iter().any(|feature| feature.learn.context() == Some(name));
+        let is_read = |feature: &Feature<T>| feature.learn != Learn::Never || is_context(feature.name);
         let read = table
             .iter()
             .enumerate()

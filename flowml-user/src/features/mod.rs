@@ -51,6 +51,8 @@ pub enum Learn {
     /// A ratio or an entropy over the number of flows that the named column counts. If there are few flows, it is
     /// shrunk towards the typical value. Then robust scaling follows.
     RatioOf(&'static str),
+    /// A count, a size or a duration in comparison with rows that have the same value in the named column.
+    WithinGroup(&'static str),
     /// A small category (protocol, port class): one-hot.
     Category,
 }
@@ -64,6 +66,7 @@ impl Learn {
             Self::LogScaled => "log-scaled",
             Self::Ratio => "ratio",
             Self::RatioOf(_) => "ratio of few",
+            Self::WithinGroup(_) => "within group",
             Self::Category => "category",
         }
     }
@@ -72,6 +75,14 @@ impl Learn {
     #[must_use]
     pub(crate) const fn is_log_scaled(self) -> bool {
         matches!(self, Self::LogScaled)
+    }
+
+    /// The name of the column on which the meaning of a value depends.
+    pub(crate) const fn context(self) -> Option<&'static str> {
+        match self {
+            Self::RatioOf(column) | Self::WithinGroup(column) => Some(column),
+            Self::Never | Self::LogScaled | Self::Ratio | Self::Category => None,
+        }
     }
 }
 

@@ -206,7 +206,8 @@ impl Explain<'_> {
         let reported = parts.into_iter().take(at_most).filter(|(_, part)| *part > LEAST_SHARE * all);
         reported
             .filter_map(|(column, part)| {
-                let TypicalValue { column: name, unit, low, high, .. } = self.typical_value(cluster, column)?;
+                let TypicalValue { column: name, unit, low, high, .. } =
+                    self.typical_value(cluster, column, Some(row))?;
                 Some(Reason { column: name, unit, value: row[column], low, high, share: part / all })
             })
             .collect()
@@ -222,7 +223,7 @@ impl Explain<'_> {
             }
         }
         let parts = self.by_column(self.clusters.centroid(cluster).zip(mean).map(|(c, m)| (c - m) * (c - m)));
-        parts.into_iter().filter_map(|(column, _)| self.typical_value(cluster, column)).take(at_most).collect()
+        parts.into_iter().filter_map(|(column, _)| self.typical_value(cluster, column, None)).take(at_most).collect()
     }
 
     /// Sums `parts` (one for each encoded feature) by column, the largest sum first.
@@ -235,15 +236,16 @@ impl Explain<'_> {
         sums
     }
 
-    fn typical_value(&self, cluster: usize, column: usize) -> Option<TypicalValue> {
+    /// The typical value of a column: for `row`, if its meaning depends on another column of the row.
+    fn typical_value(&self, cluster: usize, column: usize, row: Option<ArrayView1<'_, f64>>) -> Option<TypicalValue> {
         let encoded = self.scaler.encoded_of(column);
         let Column { name, unit, learn, .. } = self.columns[column];
         let [low, value, high] = if learn == Learn::Category {
             let centroid: Vec<f64> = self.clusters.centroid(cluster).skip(encoded.start).take(encoded.len()).collect();
-            [self.scaler.raw(column, &centroid)?; 3]
+            [self.scaler.raw(column, &centroid, row)?; 3]
         } else {
             let quantiles = self.typical.cluster(cluster).get(encoded.start)?;
-            let raw = |q: f64| self.scaler.raw(column, &[q]);
+            let raw = |q: f64| self.scaler.raw(column, &[q], row);
             [raw(quantiles[0])?, raw(quantiles[1])?, raw(quantiles[2])?]
         };
         Some(TypicalValue { column: name, unit, low, value, high })

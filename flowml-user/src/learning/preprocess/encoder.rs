@@ -1,7 +1,7 @@
 //! Scales a row in straight loops over columns of one kind, which are made of the fitted scales.
 
+use super::context::Context;
 use super::defined::defined;
-use super::few::Few;
 use super::number::{Number, transformed};
 use super::parameters::{CLIP, HOT};
 
@@ -17,8 +17,8 @@ struct Place {
 pub(super) struct Encoder {
     log_scaled: Vec<Place>,
     plain: Vec<Place>,
-    /// Ratios of few flows, and whether they are log-scaled.
-    few: Vec<(Place, bool, Few<usize>)>,
+    /// Numbers that depend on another column, and whether they are log-scaled.
+    dependent: Vec<(Place, bool, Context<usize>)>,
     /// One-hot columns with their values, sorted.
     categories: Vec<(Place, Vec<f64>)>,
     /// For each encoded feature: what is subtracted, and by what the difference is divided.
@@ -33,8 +33,8 @@ impl Encoder {
         let &Number { log, middle, scale, .. } = number;
         self.middles.push(middle);
         self.scales.push(scale);
-        match &number.few {
-            Some(few) => self.few.push((place, log, few.clone())),
+        match &number.context {
+            Some(context) => self.dependent.push((place, log, context.clone())),
             None if log => self.log_scaled.push(place),
             None => self.plain.push(place),
         }
@@ -62,9 +62,9 @@ impl Encoder {
         for &Place { column, feature } in &self.plain {
             encoded[feature] = transformed(row[column], false).unwrap_or(self.middles[feature]);
         }
-        for (Place { column, feature }, log, few) in &self.few {
-            encoded[*feature] =
-                transformed(few.drawn(row[*column], row[few.count]), *log).unwrap_or(self.middles[*feature]);
+        for (Place { column, feature }, log, context) in &self.dependent {
+            let number = context.number(row[*column], row[*context.column()]);
+            encoded[*feature] = transformed(number, *log).unwrap_or(self.middles[*feature]);
         }
         for (Place { column, feature }, values) in &self.categories {
             let own = &mut encoded[*feature..=*feature + values.len()];

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::defined::defined;
 
 /// The weight of the typical ratio, in things.
-const WEIGHT: f64 = 4.0;
+pub(super) const WEIGHT: f64 = 4.0;
 
 /// The column that counts the things of a ratio or an entropy, and its typical value. `C` identifies that column.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -17,10 +17,12 @@
 //! ```
 
 mod categories;
+mod context;
 mod defined;
 mod encoder;
 mod few;
 mod frame;
+mod groups;
 mod number;
 mod parameters;
 pub(crate) mod scaler;

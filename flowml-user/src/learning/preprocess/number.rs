@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::context::Context;
 use super::defined::{LARGEST, defined};
-use super::few::Few;
 use super::parameters::Scaling;
 use super::statistics::{quantile, spread};
 use crate::learning::checked::{Outcome, SMALLEST, any, divisor, within};
@@ -11,49 +11,53 @@ use crate::learning::checked::{Outcome, SMALLEST, any, divisor, within};
 /// The largest number of values that are sorted to scale a number. A sample of this size is enough.
 const RANKED: usize = 1 << 15;
 
-/// A column of numbers with one encoded feature. For a ratio of few flows, `C` identifies the column that counts them.
+/// A column of numbers with one encoded feature. `C` identifies a column on which their meaning depends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Number<C> {
     pub(super) log: bool,
     pub(super) middle: f64,
     pub(super) scale: f64,
     #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
-    pub(super) few: Option<Few<C>>,
+    pub(super) context: Option<Context<C>>,
 }
 
 impl<C> Number<C> {
-    /// Fits on the valid ones of these values, in which ratios of few flows are already shrunk towards the typical one.
-    /// Without a valid value, the middle is 0.
+    /// Fits on the valid ones of these values, to which the context is already applied. Without a valid value, the middle is 0.
     pub(super) fn fit(
         values: impl Iterator<Item = f64>,
         log: bool,
-        few: Option<Few<C>>,
+        context: Option<Context<C>>,
         scaling: Scaling,
         floor: f64,
     ) -> Self {
         let values: Vec<f64> = values.filter_map(|value| transformed(value, log)).collect();
         let (middle, scale) = middle_and_scale(&values, scaling, floor);
-        Self { log, middle, scale, few }
+        Self { log, middle, scale, context }
     }
 
     pub(super) fn check(&self) -> Outcome {
-        self.few.as_ref().map_or(Ok(()), |few| within("typical", few.typical, any()))?;
+        self.context.as_ref().map_or(Ok(()), Context::check)?;
         within("middle", self.middle, any())?;
         within("scale", self.scale, divisor())
     }
 
-    /// The encoded feature, at most `clip` away from the middle; `None` if the value is invalid. `count` returns the
-    /// row's value in the column that counts.
+    /// The encoded feature, at most `clip` away from the middle; `None` if the value is invalid. `other` returns the
+    /// row's value in the other column of the context.
     #[inline]
-    pub(super) fn encode(&self, value: f64, count: impl FnOnce(&C) -> f64, clip: f64) -> Option<f64> {
-        let value = self.few.as_ref().map_or(value, |few| few.drawn(value, count(&few.count)));
+    pub(super) fn encode(&self, value: f64, other: impl FnOnce(&C) -> f64, clip: f64) -> Option<f64> {
+        let value = self.context.as_ref().map_or(value, |context| context.number(value, other(context.column())));
         transformed(value, self.log).map(|value| ((value - self.middle) / self.scale).clamp(-clip, clip))
     }
 
-    /// The value of an encoded feature, within the range of valid values.
-    pub(super) fn decode(&self, encoded: f64) -> f64 {
+    /// The value of an encoded feature, within the range of valid values. `other` returns the value in the other column of
+    /// the context, if it is known. `None` if the value depends on it and it is not.
+    pub(super) fn decode(&self, encoded: f64, other: impl FnOnce(&C) -> Option<f64>) -> Option<f64> {
         let value = encoded * self.scale + self.middle;
-        if self.log { value.exp_m1().max(0.0) } else { value }.clamp(-LARGEST, LARGEST)
+        let value = if self.log { value.exp_m1().max(0.0) } else { value }.clamp(-LARGEST, LARGEST);
+        match &self.context {
+            Some(context) => context.value(value, other(context.column())),
+            None => Some(value),
+        }
     }
 
     /// Multiplies the scale by `spread`. The result is at least `floor`.

@@ -6,9 +6,11 @@ use ndarray::{Array2, ArrayView1, ArrayView2};
 use serde::{Deserialize, Serialize};
 
 use super::categories::most_frequent;
+use super::context::Context;
 use super::defined::defined;
 use super::encoder::Encoder;
 use super::few::Few;
+use super::groups::Groups;
 use super::number::Number;
 use super::parameters::{Below, Floors, Scaling};
 use crate::features::{Column, Learn};
@@ -20,7 +22,7 @@ use crate::learning::checked::{Checked, Outcome, all_within, any, checked, holds
 enum Scale {
     /// Not encoded.
     Out,
-    /// One encoded feature. For a ratio of few flows, the index of the column that counts them.
+    /// One encoded feature. A column on which its meaning depends is an index.
     Number(Number<usize>),
     /// One encoded feature for each of `values` (sorted), and a last one for all other values.
     OneHot { values: Vec<f64> },
@@ -95,12 +97,22 @@ impl Scaler {
             Learn::Category => fit_one_hot(rows.column(place)),
             Learn::LogScaled | Learn::Ratio => fit_number(rows.column(place).iter().copied(), column.learn, None),
             Learn::RatioOf(count) => {
-                let count = columns.iter().position(|column| column.name == count);
-                let few = count.map(|count| Few::fit(count, pairs(rows, place, count)));
-                let value = |row: ArrayView1<'_, f64>| {
-                    few.as_ref().map_or(row[place], |few| few.drawn(row[place], row[few.count]))
-                };
-                fit_number(rows.outer_iter().map(value), column.learn, few.clone())
+                let count = place_of(columns, count);
+                fit_dependent(
+                    rows,
+                    place,
+                    column.learn,
+                    count.map(|count| Context::Few(Few::fit(count, pairs(rows, place, count)))),
+                )
+            }
+            Learn::WithinGroup(by) => {
+                let by = place_of(columns, by);
+                fit_dependent(
+                    rows,
+                    place,
+                    column.learn,
+                    by.map(|by| Context::Groups(Groups::fit(by, pairs(rows, place, by), Floors::OF_FEATURES.of(true)))),
+                )
             }
         };
         let columns = columns.iter().enumerate().map(fit).collect();
@@ -113,15 +125,17 @@ impl Scaler {
         let fits = |(scale, column): (&Scale, &Column)| match (scale, column.learn) {
             (Scale::Out, learn) => learn == Learn::Never,
             (Scale::OneHot { .. }, learn) => learn == Learn::Category,
-            (Scale::Number(Number { log, few, .. }), learn) => {
-                let place = |count| columns.iter().position(|column| column.name == count);
-                let count = match learn {
-                    Learn::RatioOf(count) => place(count),
-                    _ => None,
+            (Scale::Number(Number { log, context, .. }), learn) => {
+                let other = learn.context().and_then(|name| place_of(columns, name));
+                let is_same_kind = match context {
+                    None => true,
+                    Some(Context::Few(_)) => matches!(learn, Learn::RatioOf(_)),
+                    Some(Context::Groups(_)) => matches!(learn, Learn::WithinGroup(_)),
                 };
                 !matches!(learn, Learn::Never | Learn::Category)
                     && *log == learn.is_log_scaled()
-                    && few.as_ref().map(|few| few.count) == count
+                    && is_same_kind
+                    && context.as_ref().map(|context| *context.column()) == other
             }
         };
         self.columns.len() == columns.len() && self.columns.iter().zip(columns).all(fits)
@@ -197,12 +211,12 @@ impl Scaler {
 
     /// The raw value for the encoded features of `column`. It is the inverse of scaling for a number, the category with
     /// the largest feature for a one-hot column (NaN if that is the feature of unseen values), and `None` for a column
-    /// that is left out.
+    /// that is left out, or whose values depend on a column of a row that is not given.
     #[must_use]
-    pub(crate) fn raw(&self, column: usize, encoded: &[f64]) -> Option<f64> {
+    pub(crate) fn raw(&self, column: usize, encoded: &[f64], row: Option<ArrayView1<'_, f64>>) -> Option<f64> {
         match &self.columns[column] {
             Scale::Out => None,
-            Scale::Number(number) => Some(number.decode(encoded[0])),
+            Scale::Number(number) => number.decode(encoded[0], |&other| row.map(|row| row[other])),
             Scale::OneHot { values } => {
                 let hottest = (0..encoded.len()).max_by(|&a, &b| encoded[a].total_cmp(&encoded[b]))?;
                 Some(values.get(hottest).copied().unwrap_or(f64::NAN))
@@ -226,13 +240,26 @@ const fn floor(learn: Learn) -> f64 {
     Floors::OF_FEATURES.of(learn.is_log_scaled())
 }
 
-/// For each row, a ratio and the number of flows from which it is computed.
-fn pairs(rows: ArrayView2<'_, f64>, share: usize, count: usize) -> impl Iterator<Item = (f64, f64)> {
-    rows.column(share).to_vec().into_iter().zip(rows.column(count).to_vec())
+/// For each row, its values in two columns.
+fn pairs(rows: ArrayView2<'_, f64>, one: usize, other: usize) -> impl Iterator<Item = (f64, f64)> {
+    rows.column(one).to_vec().into_iter().zip(rows.column(other).to_vec())
 }
 
-fn fit_number(values: impl Iterator<Item = f64>, learn: Learn, few: Option<Few<usize>>) -> Scale {
-    Scale::Number(Number::fit(values, learn.is_log_scaled(), few, Scaling::Robust, floor(learn)))
+/// The place of the column with this name.
+fn place_of(columns: &[Column], name: &str) -> Option<usize> {
+    columns.iter().position(|column| column.name == name)
+}
+
+/// Fits a number whose meaning depends on another column, if there is one.
+fn fit_dependent(rows: ArrayView2<'_, f64>, place: usize, learn: Learn, context: Option<Context<usize>>) -> Scale {
+    let value = |row: ArrayView1<'_, f64>| {
+        context.as_ref().map_or(row[place], |context| context.number(row[place], row[*context.column()]))
+    };
+    fit_number(rows.outer_iter().map(value), learn, context.clone())
+}
+
+fn fit_number(values: impl Iterator<Item = f64>, learn: Learn, context: Option<Context<usize>>) -> Scale {
+    Scale::Number(Number::fit(values, learn.is_log_scaled(), context, Scaling::Robust, floor(learn)))
 }
 
 fn fit_one_hot(column: ArrayView1<'_, f64>) -> Scale {
@@ -278,7 +305,7 @@ mod tests {
         assert!(all.windows(2).all(|pair| pair[0] < pair[1]));
         assert_eq!(scaled(&scaler, 1e38), [CLIP]);
         for (value, z) in values.iter().zip(all) {
-            let back = scaler.raw(0, &[z]).expect("a number");
+            let back = scaler.raw(0, &[z], None).expect("a number");
             assert!((back - value).abs() <= 1e-9 * value.max(1.0), "{back} is not {value}");
         }
     }
@@ -319,7 +346,7 @@ mod tests {
         assert_eq!(scaled(&scaler, 17.0), [0.0, HOT, 0.0]);
         assert_eq!(scaled(&scaler, 47.0), [0.0, 0.0, HOT]);
         assert_eq!(scaled(&scaler, f64::NAN), [0.0; 3]);
-        assert_eq!(scaler.raw(0, &[0.2, 1.0, 0.0]), Some(17.0));
+        assert_eq!(scaler.raw(0, &[0.2, 1.0, 0.0], None), Some(17.0));
     }
 
     #[test]

@@ -11,9 +11,11 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use super::categories::most_frequent;
+use super::context::Context;
 use super::defined::defined;
 use super::few::Few;
 use super::frame::{Frame, FrameColumn, Values};
+use super::groups::Groups;
 use super::number::Number;
 use super::parameters::{Height, LARGEST_SLOT, Parameters};
 use crate::features::Learn;
@@ -68,7 +70,7 @@ impl LeftOut {
 enum Slots {
     /// Not encoded.
     Out { because: LeftOut },
-    /// One encoded feature. For a ratio of few flows, the name of the column that counts them.
+    /// One encoded feature. A column on which its meaning depends has its name here.
     Number(Number<String>),
     /// One encoded feature with its height for each of `values` (sorted), and a last one for all other values.
     OneHot { values: Vec<String>, heights: Vec<f64>, unseen: f64 },
@@ -257,13 +259,13 @@ fn write_number<'a>(
     clip: f64,
     slots: impl Iterator<Item = &'a mut f64>,
 ) -> Result<usize, Unfit> {
-    let counts = number.few.as_ref().map(|few| frame.column(&few.count).ok_or(&few.count));
-    let counts = counts.transpose().map_err(|name| Unfit::Missing(name.clone()))?;
+    let other = number.context.as_ref().map(Context::column);
+    let others = other.map(|name| frame.column(name).ok_or_else(|| Unfit::Missing(name.clone()))).transpose()?;
     let Some(values) = numbers_of(column)? else { return Ok(column.values.len()) };
-    let counts = counts.map(numbers_of).transpose()?.flatten();
+    let others = others.map(numbers_of).transpose()?.flatten();
     let mut invalid = 0;
     for (row, (slot, value)) in slots.zip(values).enumerate() {
-        match number.encode(*value, |_| counts.map_or(f64::NAN, |counts| counts[row]), clip) {
+        match number.encode(*value, |_| others.map_or(f64::NAN, |others| others[row]), clip) {
             Some(encoded) => *slot = encoded,
             None => invalid += 1,
         }
@@ -319,19 +321,23 @@ fn categories(values: &Values) -> Vec<Arc<str>> {
 }
 
 fn fit_column(column: &FrameColumn, frame: &Frame, parameters: &Parameters) -> Slots {
-    let count = match column.learn {
-        Some(Learn::RatioOf(count)) => frame.column(count),
-        _ => None,
-    };
+    let other = column.learn.and_then(Learn::context).and_then(|name| frame.column(name));
     match (column.learn, &column.values) {
-        (learn, Values::Numbers(shares))
-            if let Some(FrameColumn { name, values: Values::Numbers(counts), .. }) = count =>
+        (Some(learn), Values::Numbers(values))
+            if let Some(FrameColumn { name, values: Values::Numbers(others), .. }) = other =>
         {
-            let few = Few::fit(name.clone(), shares.iter().copied().zip(counts.iter().copied()));
-            let shares: Vec<f64> = shares.iter().zip(counts).map(|(share, count)| few.drawn(*share, *count)).collect();
-            fit_number(&shares, learn, Some(few), parameters)
+            let pairs = || values.iter().copied().zip(others.iter().copied());
+            let context = match learn {
+                Learn::WithinGroup(_) => {
+                    Context::Groups(Groups::fit(name.clone(), pairs(), parameters.floors.of(true)))
+                }
+                _ => Context::Few(Few::fit(name.clone(), pairs())),
+            };
+            let numbers: Vec<f64> = pairs().map(|(value, other)| context.number(value, other)).collect();
+            fit_number(&numbers, Some(learn), Some(context), parameters)
         }
-        (Some(Learn::Never), _) => Slots::Out { because: LeftOut::Never },
+        // Without its groups such a number repeats others.
+        (Some(Learn::Never | Learn::WithinGroup(_)), _) => Slots::Out { because: LeftOut::Never },
         (Some(Learn::Category), values) => fit_one_hot(values, parameters),
         (learn, Values::Numbers(numbers)) => fit_number(numbers, learn, None, parameters),
         (_, values @ Values::Texts(texts)) => match text_left_out(texts) {
@@ -355,7 +361,12 @@ fn text_left_out(texts: &[Option<Arc<str>>]) -> Option<LeftOut> {
     (rows >= NAMING_ROWS && different.len() as f64 > NAMING * rows as f64).then_some(LeftOut::Names)
 }
 
-fn fit_number(numbers: &[f64], learn: Option<Learn>, few: Option<Few<String>>, parameters: &Parameters) -> Slots {
+fn fit_number(
+    numbers: &[f64],
+    learn: Option<Learn>,
+    context: Option<Context<String>>,
+    parameters: &Parameters,
+) -> Slots {
     let values: Vec<f64> = numbers.iter().copied().filter_map(defined).collect();
     let (least, most) = (values.iter().copied().reduce(f64::min), values.iter().copied().reduce(f64::max));
     let (Some(least), Some(most)) = (least, most) else { return Slots::Out { because: LeftOut::Empty } };
@@ -368,7 +379,7 @@ fn fit_number(numbers: &[f64], learn: Option<Learn>, few: Option<Few<String>>, p
     }
     // A number that is never negative and exceeds 1 is log-scaled.
     let log = learn.map_or(least >= 0.0 && most > 1.0, Learn::is_log_scaled);
-    Slots::Number(Number::fit(values.into_iter(), log, few, parameters.scaling, parameters.floors.of(log)))
+    Slots::Number(Number::fit(values.into_iter(), log, context, parameters.scaling, parameters.floors.of(log)))
 }
 
 fn fit_one_hot(values: &Values, parameters: &Parameters) -> Slots {

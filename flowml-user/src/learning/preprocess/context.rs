@@ -1,0 +1,50 @@
+//! How the meaning of a number depends on another column of its row.
+
+use serde::{Deserialize, Serialize};
+
+use super::few::Few;
+use super::groups::Groups;
+use crate::learning::checked::{Outcome, any, within};
+
+/// The dependence of a number on another column. `C` identifies that column.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Context<C> {
+    /// A ratio, over as many things as the other column counts.
+    Few(Few<C>),
+    /// A number that is compared with those of its group.
+    Groups(Groups<C>),
+}
+
+impl<C> Context<C> {
+    /// The other column.
+    pub(super) const fn column(&self) -> &C {
+        match self {
+            Self::Few(few) => &few.count,
+            Self::Groups(groups) => &groups.by,
+        }
+    }
+
+    /// The number to encode, for the values of both columns.
+    pub(super) fn number(&self, value: f64, other: f64) -> f64 {
+        match self {
+            Self::Few(few) => few.drawn(value, other),
+            Self::Groups(groups) => groups.deviation(value, other),
+        }
+    }
+
+    /// The value that has this number, where the other column has `other`. `None` if that is not known.
+    pub(super) fn value(&self, number: f64, other: Option<f64>) -> Option<f64> {
+        match self {
+            Self::Few(_) => Some(number),
+            Self::Groups(groups) => groups.value(number, other?),
+        }
+    }
+
+    pub(super) fn check(&self) -> Outcome {
+        match self {
+            Self::Few(few) => within("typical", few.typical, any()),
+            Self::Groups(groups) => groups.check(),
+        }
+    }
+}
