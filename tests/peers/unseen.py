@@ -9,6 +9,9 @@ scikit-learn's detectors get the columns of NFStream and of flowml's host window
 false-positive rates are those of benign rows at the requested rates of 1 % and 0.1 %. The threshold of scikit-learn's
 detectors is a quantile of the scores of held-out rows.
 
+A half has too few rows for a rate of 0.1 %. So the rates of flowml's k-means are also measured in five folds: each benign
+capture is scored by a model of the other four folds, and the rates are those of all benign rows together.
+
 With DIVISIONS, only flowml's k-means is measured, on this many random divisions into halves. The printed values are the mean
 of all rounds and the standard deviation of the divisions.
 """
@@ -36,6 +39,7 @@ from incidents import captures, label_of
 BENIGN = "benign"
 DETECTORS = ["kmeans", "isolation-forest", "one-class-svm", "ensemble"]
 FPRS = ["0.01", "0.001"]
+FOLDS = 5
 # The time of the one-class SVM is quadratic in the rows.
 SVM_ROWS = 4000
 # One row in five is held out for the quantiles.
@@ -91,14 +95,15 @@ def by_flowml(flowml, labels, train, test, scratch, detectors=DETECTORS):
     if done.returncode != 0:
         raise SystemExit(done.stderr)
     report = json.loads(out.read_text())
-    rates = {row["name"]: row["p_below"] for row in report["benign"]}
+    benign = {row["name"]: row for row in report["benign"]}
     figures = {}
     for own in report["detectors"]:
         name = own["name"]
         figures[f"flowml {name}"] = {
             "AUROC": own["auroc"],
             **{f"TPR@{fpr}": own["tpr_at_fpr"][fpr] for fpr in FPRS},
-            **{f"FPR@{fpr}": rates[name][fpr] for fpr in FPRS},
+            **{f"FPR@{fpr}": benign[name]["p_below"][fpr] for fpr in FPRS},
+            "rows": benign[name]["rows"],
             "classes": {label: row["auroc"] for label, row in own["classes"].items()},
         }
     return figures
@@ -161,6 +166,20 @@ def halves_of(benign):
     return [benign[half::2] for half in (0, 1)]
 
 
+def of_folds(flowml, labels, benign, attacks, scratch):
+    """Prints the rates of flowml's k-means in all benign rows, each scored by a model of the other folds."""
+    folds = [benign[fold::FOLDS] for fold in range(FOLDS)]
+    rows, alarms = 0, dict.fromkeys(FPRS, 0.0)
+    for judged in folds:
+        learnt = [path for path in benign if path not in judged]
+        figures = by_flowml(flowml, labels, learnt, [*judged, *attacks], scratch, ["kmeans"])["flowml kmeans"]
+        rows += figures["rows"]
+        for fpr in FPRS:
+            alarms[fpr] += figures[f"FPR@{fpr}"] * figures["rows"]
+    shares = ", ".join(f"{100 * alarms[fpr] / rows:.3f} % at {100 * float(fpr):g} %" for fpr in FPRS)
+    print(f"\n{FOLDS} folds, flowml kmeans: of {rows} benign rows {shares}")
+
+
 def of_divisions(flowml, given, benign, attacks, number):
     """Prints the figures of flowml's k-means over random divisions of the benign captures."""
     divisions = []
@@ -173,7 +192,7 @@ def of_divisions(flowml, given, benign, attacks, number):
             both = [measure(*order)["flowml kmeans"] for order in (halves, halves[::-1])]
             divisions.append([figures | figures["classes"] for figures in both])
     print(f"{number} divisions{'mean':>21}{'deviation':>11}{'rounds with 0':>15}")
-    for figure in (name for name in divisions[0][0] if name != "classes"):
+    for figure in (name for name in divisions[0][0] if name not in ("classes", "rows")):
         values = numpy.array([[figures[figure] for figures in both] for both in divisions])
         print(f"{figure:<22}{values.mean():>11.4f}{values.mean(axis=1).std():>11.4f}{(values == 0).sum():>15}")
 
@@ -211,6 +230,10 @@ def main():
     for name in rounds[0]:
         values = (mean(lambda figures: figures[name]["classes"][label]) for label in labels)
         print(f"{name:<30}" + "".join(f"{value:>16.4f}" for value in values))
+    with tempfile.TemporaryDirectory() as name:
+        labels = Path(name) / "labels.csv"
+        label_list(given, labels)
+        of_folds(flowml, labels, benign, attacks, Path(name))
 
 
 if __name__ == "__main__":

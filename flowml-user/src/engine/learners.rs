@@ -348,7 +348,7 @@ mod tests {
     fn a_file_without_a_model_or_with_another_is_refused() {
         let begin = |learners: &str| {
             let text = format!(
-                "{{\"format\": \"flowml-model\", \"version\": 6, \"kind\": \"traffic\", \"learners\": {learners}}}"
+                "{{\"format\": \"flowml-model\", \"version\": 7, \"kind\": \"traffic\", \"learners\": {learners}}}"
             );
             let file = TrafficModel::parse(Path::new("a.json"), text.as_bytes()).expect("JSON of this version");
             Learners::of_file(&file, FlowColumns::Headers, &Settings::default()).map(|_| ())

@@ -177,7 +177,7 @@ pub const FLOW_FEATURES: &[Feature<FlowRow>] = flow_features! {
             "1 if the initiator sent a SYN, 0 if other evidence determined it (`initiator_by`)"),
         count("protocol_class", "class", Category, |row| protocol_class(row.record.protocol()),
             "0 other, 1 TCP, 2 UDP, 3 ICMP, 4 ICMPv6, 5 SCTP"),
-        real("service", "service", Never, service,
+        real("service", "code", Never, service,
             "Service of the responder: 65,536 × IP protocol + port; undefined for dynamic ports (RFC 6335)"),
         count("dst_port_class", "class", Category, port_class,
             "Port of the responder: 0 none, 1 system, 2 user, 3 dynamic (RFC 6335)"),

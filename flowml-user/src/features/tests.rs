@@ -191,6 +191,8 @@ const GOLDEN: &[(&str, f64)] = &[
     ("bidirectional_length_4096_up_share", 0.0),
     ("initiator_known", 1.0),
     ("protocol_class", 1.0),
+    // 65,536 × 6 + 8,080.
+    ("service", 401_296.0),
     ("dst_port_class", 2.0),
     ("src_window_flows", 8.0),
     ("src_window_new_flows", 3.0),
@@ -343,8 +345,8 @@ fn a_learner_gets_the_columns_that_it_reads() {
         assert_eq!(found.dim(), (count, FLOW_FEATURES.len()));
         for (found, unit) in found.outer_iter().zip(&units) {
             for ((found, value), feature) in found.iter().zip(row(FLOW_FEATURES, unit)).zip(FLOW_FEATURES) {
-                let is_read =
-                    feature.learn != Learn::Never || ["src_window_flows", "dst_window_flows"].contains(&feature.name);
+                let is_read = feature.learn != Learn::Never
+                    || ["src_window_flows", "dst_window_flows", "service"].contains(&feature.name);
                 let expected = if is_read { value } else { 0.0 };
                 assert!(found.total_cmp(&expected).is_eq(), "{}: {found}, expected {expected}", feature.name);
             }

@@ -84,12 +84,12 @@ fn a_loaded_model_equals_the_saved_one_and_its_head_is_readable() {
     }
     let text = fs::read_to_string(&path).expect("it was just saved");
     assert!(
-        text.starts_with("{\n  \"format\": \"flowml-model\",\n  \"version\": 6,\n  \"kind\": \"table\",\n"),
+        text.starts_with("{\n  \"format\": \"flowml-model\",\n  \"version\": 7,\n  \"kind\": \"table\",\n"),
         "{text}"
     );
 
     let wrong = [
-        ("\"version\": 6", "\"version\": 5", "version 5"),
+        ("\"version\": 7", "\"version\": 6", "version 6"),
         ("\"bytes\"", "\"octets\"", "hash"),
         ("\"columns_hash\"", "\"columns_cash\"", "columns_hash"),
         ("\"slots\": [\n    ", "\"slots\": [\n    9", "slots"),

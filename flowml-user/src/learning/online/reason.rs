@@ -316,7 +316,7 @@ mod tests {
                 scaler.scale(array![20.0 + f64::from(i % 11), 0.1, 6.0].view(), &mut vector);
                 typical.follow(0, &vector);
             }
-            let now = Explain { typical: &typical, ..*explain }.typical_value(0, 0).expect("a learnt column");
+            let now = Explain { typical: &typical, ..*explain }.typical_value(0, 0, None).expect("a learnt column");
             assert!(
                 (now.low - 21.0).abs() < 1.5 && (now.value - 25.0).abs() < 1.5 && (now.high - 29.0).abs() < 1.5,
                 "{now}"

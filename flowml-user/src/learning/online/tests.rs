@@ -209,7 +209,7 @@ fn invalid_and_missing_model_files_are_refused() {
     let broken = [
         String::new(),
         "[1, 2".to_owned(),
-        good.replacen("\"version\": 6", "\"version\": 5", 1),
+        good.replacen("\"version\": 7", "\"version\": 6", 1),
         good.replacen("\"flowml-model\"", "\"other\"", 1),
         good.replacen("\"width\"", "\"wide\"", 1),
         good.replacen("\"features_hash\": \"", "\"features_hash\": \"0", 1),

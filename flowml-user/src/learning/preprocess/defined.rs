@@ -12,6 +12,18 @@ pub(crate) fn defined(value: f64) -> Option<f64> {
     (value.abs() <= LARGEST).then_some(value)
 }
 
+/// The value on its learnt scale, if it is valid: `log1p` of it, or itself.
+#[inline]
+pub(crate) fn transformed(value: f64, log: bool) -> Option<f64> {
+    defined(value).map(|value| if log { log1p(value) } else { value })
+}
+
+/// ln(1 + x) of a log-scaled number. `ln_1p` takes several times as long, for a precision near zero that no such number
+/// needs.
+fn log1p(amount: f64) -> f64 {
+    (1.0 + amount.max(0.0)).ln()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,8 @@
 //! Scales a row in straight loops over columns of one kind, which are made of the fitted scales.
 
 use super::context::Context;
-use super::defined::defined;
-use super::number::{Number, transformed};
+use super::defined::{defined, transformed};
+use super::number::Number;
 use super::parameters::{CLIP, HOT};
 
 /// A column of raw rows, and its first encoded feature.

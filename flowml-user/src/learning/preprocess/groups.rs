@@ -11,9 +11,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::categories::most_frequent;
-use super::defined::{LARGEST, defined};
+use super::defined::{LARGEST, defined, transformed};
 use super::few::WEIGHT;
-use super::number::transformed;
 use super::statistics::{quantile, spread};
 use crate::learning::checked::{Checked, Outcome, SHARES, any, checked, divisor, holds, within};
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::context::Context;
-use super::defined::{LARGEST, defined};
+use super::defined::{LARGEST, transformed};
 use super::parameters::Scaling;
 use super::statistics::{quantile, spread};
 use crate::learning::checked::{Outcome, SMALLEST, any, divisor, within};
@@ -64,18 +64,6 @@ impl<C> Number<C> {
     pub(super) fn sharpen(&mut self, spread: f64, floor: f64) {
         self.scale = (self.scale * spread).max(floor);
     }
-}
-
-/// The value on its learnt scale, if it is valid: `log1p` of it, or itself.
-#[inline]
-pub(super) fn transformed(value: f64, log: bool) -> Option<f64> {
-    defined(value).map(|value| if log { log1p(value) } else { value })
-}
-
-/// ln(1 + x) of a log-scaled number. `ln_1p` takes several times as long, for a precision near zero that no such number
-/// needs.
-fn log1p(amount: f64) -> f64 {
-    (1.0 + amount.max(0.0)).ln()
 }
 
 /// The middle and the scale of values.

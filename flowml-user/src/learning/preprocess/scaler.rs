@@ -255,7 +255,8 @@ fn fit_dependent(rows: ArrayView2<'_, f64>, place: usize, learn: Learn, context:
     let value = |row: ArrayView1<'_, f64>| {
         context.as_ref().map_or(row[place], |context| context.number(row[place], row[*context.column()]))
     };
-    fit_number(rows.outer_iter().map(value), learn, context.clone())
+    let values: Vec<f64> = rows.outer_iter().map(value).collect();
+    fit_number(values.into_iter(), learn, context)
 }
 
 fn fit_number(values: impl Iterator<Item = f64>, learn: Learn, context: Option<Context<usize>>) -> Scale {
