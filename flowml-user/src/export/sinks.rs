@@ -18,6 +18,7 @@ use super::batch::Batch;
 use super::closing::Closing;
 use super::ending::Ending;
 use super::observer::Observer;
+use super::origin::Origin;
 use super::outlet::Outlet;
 use super::pace::Pace;
 use super::recorded::RecordedFlow;
@@ -57,14 +58,22 @@ pub struct Sinks {
 }
 
 impl Sinks {
-    /// Opens all outputs, for flows with these columns. Files are truncated.
+    /// Opens all outputs, for flows with these columns. Files are truncated. The agent has the name of this host.
     ///
     /// # Errors
     /// If an output cannot be opened.
     pub fn open(targets: &[Target], columns: FlowColumns, pace: Pace) -> Result<Self, SinkError> {
+        Self::open_as(&Origin::starting(None), targets, columns, pace)
+    }
+
+    /// As [`Self::open`], for the agent `origin`.
+    ///
+    /// # Errors
+    /// If an output cannot be opened.
+    pub fn open_as(origin: &Origin, targets: &[Target], columns: FlowColumns, pace: Pace) -> Result<Self, SinkError> {
         let mut outlets = Vec::with_capacity(targets.len());
         for target in targets {
-            let outlet = Outlet::open(target, columns, pace);
+            let outlet = Outlet::open(target, columns, pace, origin);
             outlets.push(outlet.map_err(|source| SinkError::Open { target: target.clone(), source })?);
         }
         Ok(Self::over(outlets, pace))
@@ -280,6 +289,7 @@ impl Sinks {
     pub fn end(&mut self) {
         if self.pace == Pace::Live {
             self.ending.begin();
+            self.outlets.iter().for_each(Outlet::end);
         }
     }
 

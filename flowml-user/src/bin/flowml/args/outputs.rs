@@ -2,10 +2,13 @@
 
 use std::ffi::OsStr;
 
+use anyhow::Result;
 use clap::builder::TypedValueParser;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Args, Command, Error};
-use flowml_user::export::Target;
+use flowml_user::export::{AgentId, Origin, Pace, Sinks, Target};
+use flowml_user::features::FlowColumns;
+use flowml_user::process::sandbox::Reach;
 
 /// The outputs of records.
 #[derive(Args, Clone, Debug)]
@@ -14,9 +17,17 @@ pub(crate) struct OutputArguments {
     /// PATH '-' is standard output. After PATH or DIR, ',rotate=1h' or ',rotate=100MB' starts a new file after that time or size
     /// (without it, a live run starts a new Parquet file every minute). ',mode=0640' also permits the group to read the files.
     /// Send incidents, and nothing else: webhook=URL[,format=json|ecs|ocsf|slack], alertmanager=URL, or
-    /// syslog=SERVER[,format=text|json|ecs|ocsf], where SERVER is unix:PATH, udp:HOST:PORT or tcp:HOST:PORT
+    /// syslog=SERVER[,format=text|json|ecs|ocsf], where SERVER is unix:PATH, udp:HOST:PORT or tcp:HOST:PORT. Send all rows with
+    /// acknowledgement: kafka=BROKER[,BROKER]/TOPIC, nats=HOST:PORT/SUBJECT (JetStream), or otlp=HOST:PORT or a URL
+    /// (OpenTelemetry logs over HTTP); ',tls=on', ',sasl=plain|scram-sha-256|scram-sha-512' and ',credentials=FILE' may
+    /// follow
     #[arg(short = 'o', long = "output", value_name = "SINK", value_parser = TargetParser)]
     pub(crate) targets: Vec<Target>,
+
+    /// Identifier of this agent in rows and events that are sent to other hosts: letters, digits, '-', '_', '.', ':'
+    /// [default: the name of the host]
+    #[arg(long, value_name = "ID")]
+    pub(crate) agent_id: Option<AgentId>,
 }
 
 /// Parses an output. An error does not repeat a URL, which may contain secrets.
@@ -41,6 +52,19 @@ impl OutputArguments {
     #[must_use]
     pub(crate) fn has_receivers(&self) -> bool {
         self.targets.iter().any(Target::takes_only_incidents)
+    }
+
+    /// Opens the outputs for flows with these columns.
+    ///
+    /// # Errors
+    /// If an output cannot be opened.
+    pub(crate) fn open(&self, columns: FlowColumns, pace: Pace) -> Result<Sinks> {
+        Ok(Sinks::open_as(&Origin::starting(self.agent_id.as_ref()), &self.targets, columns, pace)?)
+    }
+
+    /// Adds the files and ports that the outputs need.
+    pub(crate) fn reach(&self, reach: &mut Reach) {
+        self.targets.iter().for_each(|output| output.reach(reach));
     }
 
     /// Whether an output is standard output.
