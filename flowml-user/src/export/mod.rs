@@ -41,6 +41,7 @@ mod output;
 mod pace;
 mod parquet;
 mod part;
+mod pseudonyms;
 mod recorded;
 mod remote;
 mod report;

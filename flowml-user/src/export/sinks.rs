@@ -11,6 +11,7 @@ use crate::capture::file::Signals;
 use crate::features::{Aggregate, FlowColumns, FlowRow, HostWindow};
 use crate::incident::{Incident, State};
 use crate::learning::Verdict;
+use crate::process::crypto_pan::CryptoPan;
 use crate::record::Clock;
 use crate::session::Standing;
 
@@ -21,6 +22,7 @@ use super::observer::Observer;
 use super::origin::Origin;
 use super::outlet::Outlet;
 use super::pace::Pace;
+use super::pseudonyms::Pseudonyms;
 use super::recorded::RecordedFlow;
 use super::report::{Began, IntervalReport, OutputLine, RowCounts, Summary, Totals};
 use super::target::Target;
@@ -55,6 +57,8 @@ pub struct Sinks {
     pub(super) pace: Pace,
     observers: Vec<Box<dyn Observer>>,
     rows: RowCounts,
+    /// Replaces addresses in what outputs get.
+    pseudonyms: Option<Pseudonyms>,
 }
 
 impl Sinks {
@@ -81,7 +85,14 @@ impl Sinks {
 
     pub(super) fn over(outlets: Vec<Outlet>, pace: Pace) -> Self {
         let (ending, rows) = Default::default();
-        Self { outlets, batch: Batch::new(), ending, pace, observers: Vec::new(), rows }
+        Self { outlets, batch: Batch::new(), ending, pace, observers: Vec::new(), rows, pseudonyms: None }
+    }
+
+    /// Replaces addresses by pseudonyms in everything that outputs get. Observers get the addresses.
+    #[must_use]
+    pub fn anonymized_by(mut self, function: CryptoPan) -> Self {
+        self.pseudonyms = Some(Pseudonyms::new(function));
+        self
     }
 
     /// Adds an observer of the run.
@@ -157,7 +168,11 @@ impl Sinks {
         if !self.takes_rows() {
             return;
         }
-        let judged = (row(), verdict);
+        let row = row();
+        let judged = match &mut self.pseudonyms {
+            Some(pseudonyms) => (pseudonyms.flow(row), verdict),
+            None => (row, verdict),
+        };
         match &mut self.batch {
             Batch::Flows(rows) => rows.push(judged),
             _ => self.begin_batch(Batch::of_flow(judged)),
@@ -178,6 +193,10 @@ impl Sinks {
         if !self.takes_rows() {
             return;
         }
+        let aggregate = match &mut self.pseudonyms {
+            Some(pseudonyms) => pseudonyms.aggregate(aggregate),
+            None => aggregate,
+        };
         match &mut self.batch {
             Batch::Aggregates(rows) => rows.push(aggregate),
             _ => self.begin_batch(Batch::Aggregates(vec![aggregate])),
@@ -196,6 +215,10 @@ impl Sinks {
         if !self.takes_rows() {
             return;
         }
+        let window = match &mut self.pseudonyms {
+            Some(pseudonyms) => pseudonyms.host(window),
+            None => window,
+        };
         match &mut self.batch {
             Batch::Hosts(rows) => rows.push((window, clock, verdict)),
             _ => self.begin_batch(Batch::Hosts(vec![(window, clock, verdict)])),
@@ -214,6 +237,10 @@ impl Sinks {
         if self.outlets.is_empty() {
             return;
         }
+        let incident = match &mut self.pseudonyms {
+            Some(pseudonyms) => pseudonyms.incident(incident),
+            None => incident,
+        };
         match &mut self.batch {
             Batch::Incidents(rows) => rows.push((stage, incident, clock)),
             _ => self.begin_batch(Batch::Incidents(vec![(stage, incident, clock)])),

@@ -1,14 +1,17 @@
 //! The outputs of records.
 
 use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::builder::TypedValueParser;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Args, Command, Error};
 use flowml_user::export::{AgentId, Origin, Pace, Sinks, Target};
 use flowml_user::features::FlowColumns;
+use flowml_user::process::crypto_pan::CryptoPan;
 use flowml_user::process::sandbox::Reach;
+use flowml_user::process::whole;
 
 /// The outputs of records.
 #[derive(Args, Clone, Debug)]
@@ -28,7 +31,16 @@ pub(crate) struct OutputArguments {
     /// [default: the name of the host]
     #[arg(long, value_name = "ID")]
     pub(crate) agent_id: Option<AgentId>,
+
+    /// Replace addresses in all outputs by pseudonyms that keep common prefixes (Crypto-PAn). KEYFILE has a key of 64
+    /// hexadecimal digits ('openssl rand -hex 32'). MAC addresses are left out. Tables and the terminal UI show the
+    /// addresses
+    #[arg(long, value_name = "KEYFILE")]
+    pub(crate) anonymize: Option<PathBuf>,
 }
+
+/// The longest file of a key, bytes.
+const LONGEST_KEY: u64 = 1024;
 
 /// Parses an output. An error does not repeat a URL, which may contain secrets.
 #[derive(Clone)]
@@ -57,14 +69,20 @@ impl OutputArguments {
     /// Opens the outputs for flows with these columns.
     ///
     /// # Errors
-    /// If an output cannot be opened.
+    /// If the key of pseudonyms cannot be read, or an output cannot be opened.
     pub(crate) fn open(&self, columns: FlowColumns, pace: Pace) -> Result<Sinks> {
-        Ok(Sinks::open_as(&Origin::starting(self.agent_id.as_ref()), &self.targets, columns, pace)?)
+        let function = self.anonymize.as_deref().map(key).transpose()?;
+        let sinks = Sinks::open_as(&Origin::starting(self.agent_id.as_ref()), &self.targets, columns, pace)?;
+        Ok(match function {
+            Some(function) => sinks.anonymized_by(function),
+            None => sinks,
+        })
     }
 
     /// Adds the files and ports that the outputs need.
     pub(crate) fn reach(&self, reach: &mut Reach) {
         self.targets.iter().for_each(|output| output.reach(reach));
+        self.anonymize.iter().for_each(|path| reach.read(path));
     }
 
     /// Whether an output is standard output.
@@ -81,4 +99,11 @@ impl OutputArguments {
             format!("{twice} was given to two outputs ('--output'): expected a different one for each")
         })
     }
+}
+
+/// Reads the key of pseudonyms.
+fn key(path: &Path) -> Result<CryptoPan> {
+    let text = whole::read_text(path, LONGEST_KEY);
+    let key = text.map_err(anyhow::Error::from).and_then(|text| text.parse().map_err(anyhow::Error::from));
+    key.with_context(|| format!("cannot read the key {}", path.display()))
 }
