@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod bpffs;
 pub mod captures;
+pub mod certificate;
 pub mod corpus;
 pub mod folder;
 pub mod frames;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use flowml_tests::agent::{Agent, Report, binary};
+use flowml_tests::certificate::certificate;
 use flowml_tests::lab::{Host, Interface, Lab, LinkOptions, require_lab_with, wait_until};
 use flowml_tests::peers::require_peers;
 use flowml_tests::process::Process;
@@ -248,27 +249,11 @@ fn errors_of_a_webhook_are_tried_again_and_refusals_are_counted() -> Result<()> 
     Ok(())
 }
 
-/// Makes a certificate for 127.0.0.1 with its key, in one file.
-fn certificate(site: &Site, name: &str) -> Result<String> {
-    let (configuration, key, certificate) = (site.path("openssl.cnf"), site.path("key.pem"), site.path(name));
-    let text = format!(
-        "[req]\ndistinguished_name = name\nx509_extensions = more\nprompt = no\n[name]\nCN = {name}\n\
-                [more]\nsubjectAltName = IP:127.0.0.1\nbasicConstraints = critical,CA:FALSE\n"
-    );
-    fs::write(&configuration, text)?;
-    let curve = "ec_paramgen_curve:P-256";
-    let made = ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", curve, "-days", "2"];
-    let files = ["-config", &configuration, "-keyout", &key, "-out", &certificate];
-    site.host().run_ok([&made[..], &files[..]].concat())?;
-    let both = fs::read_to_string(&key)? + &fs::read_to_string(&certificate)?;
-    fs::write(&certificate, both)?;
-    Ok(certificate)
-}
-
 #[test]
 fn a_webhook_over_tls_needs_a_trusted_certificate() -> Result<()> {
     let (Some(site), Some(peers)) = (Site::build(&["openssl"])?, require_peers()) else { return Ok(()) };
-    let (trusted, other) = (certificate(&site, "trusted.pem")?, certificate(&site, "other.pem")?);
+    let make = |name| Ok::<_, anyhow::Error>(certificate(site.host(), site.folder.path(), name)?.display().to_string());
+    let (trusted, other) = (make("trusted.pem")?, make("other.pem")?);
     let [python, script] = peers.command_line("https_receiver.py").map(|path| path.display().to_string());
     let server = site.host().spawn([&python, &script, "8443", &trusted])?;
     let ready = |text: &[u8]| text.starts_with(b"ready").then_some(());

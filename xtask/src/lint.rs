@@ -41,6 +41,7 @@ const NOT_OF_LIBRARY: &[&str] = &[
     "plotters",
     "prometheus-client",
     "ratatui",
+    "rskafka",
     "rtnetlink",
     "rustls",
     "rustls-native-certs",

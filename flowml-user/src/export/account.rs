@@ -1,5 +1,6 @@
 //! Counts the rows of one output as written or lost: its thread counts, and the run reads the counts.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,8 @@ pub struct Account {
     waited: AtomicU64,
     /// Whether the remaining time is too short for all queued rows.
     hurries: AtomicBool,
+    /// The time at which the end of the run began.
+    ended: OnceLock<Instant>,
 }
 
 impl Default for Account {
@@ -27,6 +30,7 @@ impl Default for Account {
             waits_since: AtomicU64::new(0),
             waited: AtomicU64::new(0),
             hurries: AtomicBool::new(false),
+            ended: OnceLock::new(),
         }
     }
 }
@@ -79,6 +83,16 @@ impl Account {
 
     pub(super) fn hurries(&self) -> bool {
         self.hurries.load(Ordering::Acquire)
+    }
+
+    /// The end of the run begins, unless it has begun. The output no longer waits for a peer that is away.
+    pub(super) fn end(&self) {
+        self.ended.get_or_init(Instant::now);
+    }
+
+    /// The time at which the end of the run began.
+    pub(super) fn ended(&self) -> Option<Instant> {
+        self.ended.get().copied()
     }
 
     /// Total time for which the thread has waited for the system, including the current wait.

@@ -5,60 +5,21 @@ use flowml_common::packet::Skipped;
 use flowml_common::table::{Count, OVERFLOW_PROTOCOLS};
 use serde::{Serialize, Serializer};
 
-use super::batch::{Batch, anomalous};
-use super::columns::{
-    Cell, aggregate_cells, flow_anomaly_cells, flow_cells, host_anomaly_cells, host_cells, incident_cells, reason_cells,
-};
+use super::columns::{Cell, reason_cells};
+use super::origin::Origin;
+use super::output::Output;
 use super::report::{CollectorReport, OutputLoss, Summary};
+use super::row::{Row, TakeRow};
 use super::shedding::STEPS;
-use crate::features::{FlowRow, HostWindow};
 use crate::incident::{Incident, State};
-use crate::learning::{Reason, Verdict};
 use crate::record::{Clock, Value};
 use crate::session::Left;
 
-/// Calls `row` for each row with a function that writes it. An anomaly follows its flow or host window.
-pub(super) fn write(batch: &Batch, mut row: impl FnMut(&dyn Fn(&mut Vec<u8>))) {
-    match batch {
-        Batch::Flows(rows) => rows.iter().for_each(|(flow, verdict)| {
-            row(&|line| write_flow(line, flow, verdict.as_ref()));
-            if let Some(verdict) = anomalous(verdict) {
-                row(&|line| write_flow_anomaly(line, flow, verdict));
-            }
-        }),
-        Batch::Hosts(rows) => rows.iter().for_each(|(window, clock, verdict)| {
-            row(&|line| write_host(line, window, *clock, verdict.as_ref()));
-            if let Some(verdict) = anomalous(verdict) {
-                row(&|line| write_host_anomaly(line, window, *clock, verdict));
-            }
-        }),
-        Batch::Incidents(rows) => rows.iter().for_each(|(state, incident, clock)| {
-            row(&|line| write_incident(line, *state, incident, *clock, []));
-        }),
-        Batch::Aggregates(rows) => rows.iter().for_each(|aggregate| {
-            row(&|line| write_row(line, "aggregate", aggregate_cells(aggregate), None));
-        }),
+/// Writes the rows to an output of JSON lines.
+impl TakeRow for Output {
+    fn take_row<C: Iterator<Item = (&'static str, Cell)>>(&mut self, row: Row<'_, C>) {
+        self.row(|line| write_row(line, row, []));
     }
-}
-
-/// Appends a flow.
-fn write_flow(line: &mut Vec<u8>, row: &FlowRow, verdict: Option<&Verdict>) {
-    write_row(line, "flow", flow_cells(row, verdict), None);
-}
-
-/// Appends a host window.
-fn write_host(line: &mut Vec<u8>, window: &HostWindow, clock: Clock, verdict: Option<&Verdict>) {
-    write_row(line, "host", host_cells(window, clock, verdict), None);
-}
-
-/// Appends the anomaly of a flow.
-fn write_flow_anomaly(line: &mut Vec<u8>, row: &FlowRow, verdict: &Verdict) {
-    write_row(line, "anomaly", flow_anomaly_cells(row, verdict), Some(&verdict.reasons));
-}
-
-/// Appends the anomaly of a host window.
-fn write_host_anomaly(line: &mut Vec<u8>, window: &HostWindow, clock: Clock, verdict: &Verdict) {
-    write_row(line, "anomaly", host_anomaly_cells(window, clock, verdict), Some(&verdict.reasons));
 }
 
 /// Appends an event of an incident, with the cells of who sends it before those of the incident.
@@ -69,19 +30,18 @@ pub(super) fn write_incident<const N: usize>(
     clock: Clock,
     sender: [(&'static str, Cell); N],
 ) {
-    let cells = sender.into_iter().chain(incident_cells(state, incident, clock));
-    write_row(line, "incident", cells, Some(&incident.reasons));
+    write_row(line, Row::of_incident(state, incident, clock), sender);
 }
 
-/// Appends one object, member by member. Building a tree of values first would cost more than the row itself.
-fn write_row(
+/// Appends one object, member by member, with the cells of who sends it before those of the row. Building a tree of values
+/// first would cost more than the row itself.
+pub(super) fn write_row<const N: usize, C: Iterator<Item = (&'static str, Cell)>>(
     line: &mut Vec<u8>,
-    kind: &'static str,
-    cells: impl Iterator<Item = (&'static str, Cell)>,
-    reasons: Option<&[Reason]>,
+    Row { kind, cells, reasons }: Row<'_, C>,
+    sender: [(&'static str, Cell); N],
 ) {
     let kind = std::iter::once(("type", Cell::Value(Value::Name(kind))));
-    write_members(line, kind.chain(cells));
+    write_members(line, kind.chain(sender).chain(cells));
     if let Some(reasons) = reasons {
         line.extend_from_slice(b",\"reasons\":");
         let mut separator = b'[';
@@ -112,6 +72,8 @@ fn write_members(line: &mut Vec<u8>, members: impl Iterator<Item = (&'static str
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "summary")]
 struct SummaryRow<'a> {
+    #[serde(flatten)]
+    sender: Option<SenderRow<'a>>,
     packets_received: u64,
     packets_in_flows: u64,
     packets_skipped: Named<'a, u64>,
@@ -148,6 +110,14 @@ struct SummaryRow<'a> {
     interfaces: Vec<InterfaceRow<'a>>,
     capture_mode: &'a str,
     duration_s: f64,
+}
+
+/// Who sends the summary, and its number among the rows.
+#[derive(Serialize)]
+struct SenderRow<'a> {
+    agent: &'a str,
+    generation: u64,
+    sequence: u64,
 }
 
 /// The packet accounting of earlier agents of a pinned table.
@@ -215,11 +185,16 @@ fn left(left: &Left) -> Option<LeftRow> {
     (sessions > 0).then_some(LeftRow { sessions, packets, bytes })
 }
 
-/// Appends the summary.
-pub(super) fn write_summary(line: &mut Vec<u8>, summary: &Summary) {
+/// Appends the summary, with who sends it and its sequence number if it goes to another host.
+pub(super) fn write_summary(line: &mut Vec<u8>, summary: &Summary, sender: Option<(&Origin, u64)>) {
     let Summary { totals, rows, collectors, losses } = summary;
     let overflow = OVERFLOW_PROTOCOLS.iter().zip(&totals.overflow);
     let row = SummaryRow {
+        sender: sender.map(|(Origin { agent, generation }, sequence)| SenderRow {
+            agent,
+            generation: *generation,
+            sequence,
+        }),
         packets_received: totals.received.packets,
         packets_in_flows: totals.in_flows.packets,
         packets_skipped: by_reason(&totals.skipped, |count| count.packets),

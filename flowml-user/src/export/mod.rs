@@ -1,5 +1,5 @@
-//! Writes records to files, standard output and collectors, sends incidents to receivers of alarms, and shows the run
-//! on standard error.
+//! Writes records to files, standard output, collectors and brokers, sends incidents to receivers of alarms, and shows
+//! the run on standard error.
 //!
 //! [`Sinks`] receives every record with its verdict, derives the anomalies, and counts rows: the last row of a JSON
 //! file has the number of rows before it.
@@ -33,19 +33,26 @@ mod files;
 pub(crate) mod golden;
 mod ipfix;
 mod jsonl;
+mod notify;
 mod observer;
+mod origin;
 mod outlet;
 mod output;
 mod pace;
 mod parquet;
 mod part;
+mod pseudonyms;
 mod recorded;
+mod remote;
 mod report;
 mod rotation;
+mod row;
 #[cfg(test)]
 pub(crate) mod sample;
+mod schema;
 mod shedding;
 mod sinks;
+mod streams;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -58,14 +65,17 @@ pub use self::columns::{
     OutputColumn, aggregate_columns, anomaly_columns, content_columns, flow_columns, host_columns, incident_columns,
 };
 pub use self::observer::Observer;
+pub use self::origin::{AgentId, InvalidAgentId, Origin};
 pub use self::pace::Pace;
 pub use self::recorded::RecordedFlow;
 pub use self::report::{Began, InterfaceReport, IntervalReport, LearnerReport, OutputLine, RowCounts, Totals};
 pub use self::rotation::Rotation;
+pub use self::schema::write_schema;
 pub use self::shedding::{Level, STEPS, Shedding, Step};
 pub use self::sinks::{SinkError, Sinks};
 pub use self::target::{
-    Collector, Destination, FileTarget, Format, InvalidUrl, Receiver, SyslogServer, Target, TargetError, Transport, Url,
+    Collector, Destination, FileTarget, Format, InvalidUrl, Mechanism, Peer, PeerOptions, Receiver, RowPeer,
+    SyslogServer, Target, TargetError, Transport, Url,
 };
 
 /// Cells of rows and how they are written, for modules that read tables again.

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use super::account::Account;
 use super::batch::Batch;
 use super::ending::Ending;
+use super::notify::Notify;
+use super::origin::Origin;
 use super::output::OutputState;
 use super::pace::Pace;
 use super::report::{CollectorReport, OutputLine, OutputLoss, Summary};
@@ -37,12 +39,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The next task of an output's thread.
 enum Work {
-    RowCounts(Arc<Batch>),
+    /// Rows, and the sequence number of the first one.
+    Rows(Arc<Batch>, u64),
     /// Pass all earlier rows to the system.
     Flush,
     /// The same, then report [`Report::Settled`].
     Settle,
-    Summary(Box<Summary>),
+    /// The summary, and its sequence number.
+    Summary(Box<Summary>, u64),
 }
 
 /// A report from an output's thread.
@@ -87,9 +91,9 @@ impl Outlet {
     ///
     /// # Errors
     /// If the output fails to open within a second. A later failure is reported while the run continues.
-    pub(super) fn open(target: &Target, columns: FlowColumns, pace: Pace) -> io::Result<Self> {
-        let of_thread = target.clone();
-        let open = move |account: &_| Writer::open(&of_thread, columns, pace, account);
+    pub(super) fn open(target: &Target, columns: FlowColumns, pace: Pace, origin: &Origin) -> io::Result<Self> {
+        let (of_thread, origin) = (target.clone(), origin.clone());
+        let open = move |account: &_, notify| Writer::open(&of_thread, columns, pace, account, origin, notify);
         let mut outlet = Self::begin(target, pace, ROOM, Arc::new(Account::new()), open)?;
         let limit = if target.is_fifo() { Duration::ZERO } else { OPEN_LIMIT };
         match outlet.reports.recv_timeout(limit) {
@@ -106,17 +110,19 @@ impl Outlet {
         pace: Pace,
         room: usize,
         account: Arc<Account>,
-        open: impl FnOnce(&Arc<Account>) -> io::Result<Writer> + Send + 'static,
+        open: impl FnOnce(&Arc<Account>, Notify) -> io::Result<Writer> + Send + 'static,
     ) -> io::Result<Self> {
         let queue = Arc::new(Queue::new(room));
         let (sender, reports) = channel();
-        let (of_thread, own_account) = (Arc::clone(&queue), Arc::clone(&account));
+        let (of_thread, own_account, notices) = (Arc::clone(&queue), Arc::clone(&account), sender.clone());
+        let notify = Box::new(move |notice| drop(notices.send(Report::Notice(notice))));
+        // A file that root may open at the start may be opened again later. A peer needs no capability. If the system
+        // refuses to drop them, nothing is lost.
+        let kept = if target.is_remote() { CapabilitySet::empty() } else { CapabilitySet::DAC_OVERRIDE };
         thread::Builder::new().name("output".to_owned()).spawn(move || {
-            // A file that root may open at the start may be opened again later. If the system refuses to keep this
-            // capability, nothing is lost.
-            let _ = capabilities::keep(CapabilitySet::DAC_OVERRIDE);
+            let _ = capabilities::keep(kept);
             let _abandoned = of_thread.abandon_at_end();
-            match open(&own_account) {
+            match open(&own_account, notify) {
                 Ok(writer) => work(writer, &of_thread, &sender),
                 Err(error) => drop(sender.send(Report::Failed(OutputState::Failed(error)))),
             }
@@ -156,8 +162,8 @@ impl Outlet {
         if rows == 0 {
             return;
         }
+        let work = Work::Rows(Arc::clone(batch), self.given);
         self.given += rows;
-        let work = Work::RowCounts(Arc::clone(batch));
         let taken = if self.over || matches!(self.state, OutputState::ReaderGone) {
             Err(work)
         } else if self.pace == Pace::Offline || ending.has_begun() {
@@ -220,6 +226,11 @@ impl Outlet {
         }
     }
 
+    /// The end of a live run begins. From now on the output does not wait for a peer that is away.
+    pub(super) fn end(&self) {
+        self.account.end();
+    }
+
     /// Requests that all earlier rows are passed to the system, at the end of the run.
     pub(super) fn settle(&self) {
         self.queue.force(Work::Settle);
@@ -227,8 +238,8 @@ impl Outlet {
 
     /// Queues the summary.
     pub(super) fn summary(&mut self, summary: Summary) {
+        self.queue.force(Work::Summary(Box::new(summary), self.given));
         self.given += 1;
-        self.queue.force(Work::Summary(Box::new(summary)));
     }
 
     /// Closes the queue: nothing follows.
@@ -254,6 +265,9 @@ impl Outlet {
 
     /// Whether the wait for this output ends. If time is short, the output is also asked to leave rows out.
     fn is_given_up(&self, ending: &Ending) -> bool {
+        if ending.has_begun() {
+            self.account.end();
+        }
         if ending.closing().is_late() {
             self.account.hurry();
         }
@@ -360,13 +374,15 @@ fn work(mut writer: Writer, queue: &Queue<Work>, reports: &Sender<Report>) {
     let mut reported = false;
     while let Some(work) = queue.next() {
         match &work {
-            Work::RowCounts(batch) if queue.bytes() > LAST_ROWS => writer.take_or_lose(batch),
-            Work::RowCounts(batch) => writer.take(batch),
+            Work::Rows(batch, first) if queue.bytes() > LAST_ROWS => writer.take_or_lose(batch, *first),
+            Work::Rows(batch, first) => writer.take(batch, *first),
+            // The rows that wait in the queue are sent together with these.
+            Work::Flush if writer.gathers() && queue.bytes() > size_of::<Work>() => {}
             Work::Flush | Work::Settle => {
                 writer.flush();
                 writer.notices().into_iter().for_each(|notice| report(Report::Notice(notice)));
             }
-            Work::Summary(summary) => writer.summary(summary),
+            Work::Summary(summary, sequence) => writer.summary(summary, *sequence),
         }
         match failure(writer.state()) {
             Some(state) if !reported => {
@@ -416,6 +432,6 @@ impl Outlet {
     pub(super) fn over_at(target: fn(super::Destination) -> Target, output: super::output::Output, pace: Pace) -> Self {
         let account = output.account();
         let (target, writer) = Writer::over(target, output);
-        Self::begin(&target, pace, ROOM_OF_TESTS, account, |_| Ok(writer)).expect("a thread")
+        Self::begin(&target, pace, ROOM_OF_TESTS, account, |_, _| Ok(writer)).expect("a thread")
     }
 }

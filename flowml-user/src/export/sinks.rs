@@ -11,6 +11,7 @@ use crate::capture::file::Signals;
 use crate::features::{Aggregate, FlowColumns, FlowRow, HostWindow};
 use crate::incident::{Incident, State};
 use crate::learning::Verdict;
+use crate::process::crypto_pan::CryptoPan;
 use crate::record::Clock;
 use crate::session::Standing;
 
@@ -18,8 +19,10 @@ use super::batch::Batch;
 use super::closing::Closing;
 use super::ending::Ending;
 use super::observer::Observer;
+use super::origin::Origin;
 use super::outlet::Outlet;
 use super::pace::Pace;
+use super::pseudonyms::Pseudonyms;
 use super::recorded::RecordedFlow;
 use super::report::{Began, IntervalReport, OutputLine, RowCounts, Summary, Totals};
 use super::target::Target;
@@ -54,17 +57,27 @@ pub struct Sinks {
     pub(super) pace: Pace,
     observers: Vec<Box<dyn Observer>>,
     rows: RowCounts,
+    /// Replaces addresses in what outputs get.
+    pseudonyms: Option<Pseudonyms>,
 }
 
 impl Sinks {
-    /// Opens all outputs, for flows with these columns. Files are truncated.
+    /// Opens all outputs, for flows with these columns. Files are truncated. The agent has the name of this host.
     ///
     /// # Errors
     /// If an output cannot be opened.
     pub fn open(targets: &[Target], columns: FlowColumns, pace: Pace) -> Result<Self, SinkError> {
+        Self::open_as(&Origin::starting(None), targets, columns, pace)
+    }
+
+    /// As [`Self::open`], for the agent `origin`.
+    ///
+    /// # Errors
+    /// If an output cannot be opened.
+    pub fn open_as(origin: &Origin, targets: &[Target], columns: FlowColumns, pace: Pace) -> Result<Self, SinkError> {
         let mut outlets = Vec::with_capacity(targets.len());
         for target in targets {
-            let outlet = Outlet::open(target, columns, pace);
+            let outlet = Outlet::open(target, columns, pace, origin);
             outlets.push(outlet.map_err(|source| SinkError::Open { target: target.clone(), source })?);
         }
         Ok(Self::over(outlets, pace))
@@ -72,7 +85,14 @@ impl Sinks {
 
     pub(super) fn over(outlets: Vec<Outlet>, pace: Pace) -> Self {
         let (ending, rows) = Default::default();
-        Self { outlets, batch: Batch::new(), ending, pace, observers: Vec::new(), rows }
+        Self { outlets, batch: Batch::new(), ending, pace, observers: Vec::new(), rows, pseudonyms: None }
+    }
+
+    /// Replaces addresses by pseudonyms in everything that outputs get. Observers get the addresses.
+    #[must_use]
+    pub fn anonymized_by(mut self, function: CryptoPan) -> Self {
+        self.pseudonyms = Some(Pseudonyms::new(function));
+        self
     }
 
     /// Adds an observer of the run.
@@ -148,7 +168,11 @@ impl Sinks {
         if !self.takes_rows() {
             return;
         }
-        let judged = (row(), verdict);
+        let row = row();
+        let judged = match &mut self.pseudonyms {
+            Some(pseudonyms) => (pseudonyms.flow(row), verdict),
+            None => (row, verdict),
+        };
         match &mut self.batch {
             Batch::Flows(rows) => rows.push(judged),
             _ => self.begin_batch(Batch::of_flow(judged)),
@@ -169,6 +193,10 @@ impl Sinks {
         if !self.takes_rows() {
             return;
         }
+        let aggregate = match &mut self.pseudonyms {
+            Some(pseudonyms) => pseudonyms.aggregate(aggregate),
+            None => aggregate,
+        };
         match &mut self.batch {
             Batch::Aggregates(rows) => rows.push(aggregate),
             _ => self.begin_batch(Batch::Aggregates(vec![aggregate])),
@@ -187,6 +215,10 @@ impl Sinks {
         if !self.takes_rows() {
             return;
         }
+        let window = match &mut self.pseudonyms {
+            Some(pseudonyms) => pseudonyms.host(window),
+            None => window,
+        };
         match &mut self.batch {
             Batch::Hosts(rows) => rows.push((window, clock, verdict)),
             _ => self.begin_batch(Batch::Hosts(vec![(window, clock, verdict)])),
@@ -205,6 +237,10 @@ impl Sinks {
         if self.outlets.is_empty() {
             return;
         }
+        let incident = match &mut self.pseudonyms {
+            Some(pseudonyms) => pseudonyms.incident(incident),
+            None => incident,
+        };
         match &mut self.batch {
             Batch::Incidents(rows) => rows.push((stage, incident, clock)),
             _ => self.begin_batch(Batch::Incidents(vec![(stage, incident, clock)])),
@@ -280,6 +316,7 @@ impl Sinks {
     pub fn end(&mut self) {
         if self.pace == Pace::Live {
             self.ending.begin();
+            self.outlets.iter().for_each(Outlet::end);
         }
     }
 

@@ -18,6 +18,7 @@ use flowml_common::table::{Metered, Seed, Shape, meter};
 use serde_json::Value;
 
 use super::account::Account;
+use super::origin::Origin;
 use super::outlet::Outlet;
 use super::output::Output;
 use super::sample::{Upstream, add_flow, clock, exchange, report, run, segment, totals, verdict};
@@ -429,7 +430,7 @@ fn with_tables(folder: &Path) -> (Sinks, Memory) {
     let target = Target::Parquet(folder.to_owned().into());
     // With this pace rows wait for the files, however many arrive at once.
     sinks.outlets.push(Outlet::over_at(Target::Jsonl, json.output(file("x")), Pace::Offline));
-    let outlet = Outlet::open(&target, FlowColumns::Headers, Pace::Offline);
+    let outlet = Outlet::open(&target, FlowColumns::Headers, Pace::Offline, &Origin::named("a"));
     sinks.outlets.push(outlet.expect("the folder is ours"));
     (sinks, json)
 }
@@ -475,7 +476,7 @@ fn rotated_tables_have_all_rows() {
     let (mut sinks, json) = with_tables(&folder.path().join("one"));
     let tables = folder.path().join("others");
     let target = FileTarget { rotation: Some(Rotation::Bytes(1)), ..tables.clone().into() };
-    let outlet = Outlet::open(&Target::Parquet(target), FlowColumns::Headers, Pace::Offline);
+    let outlet = Outlet::open(&Target::Parquet(target), FlowColumns::Headers, Pace::Offline, &Origin::named("a"));
     sinks.outlets.push(outlet.expect("the folder is ours"));
     run(&mut sinks);
     run(&mut sinks);
@@ -545,7 +546,7 @@ fn tables_that_cannot_be_written_lose_all_their_rows() {
     let path = folder.join("file");
     std::fs::write(&path, "").expect("there is room");
     let target = Target::Parquet(path.join("tables").into());
-    assert!(Outlet::open(&target, FlowColumns::Headers, Pace::Live).is_err());
+    assert!(Outlet::open(&target, FlowColumns::Headers, Pace::Live, &Origin::named("a")).is_err());
     // A table does not replace a folder either.
     let (mut sinks, _) = with_tables(&folder);
     std::fs::create_dir_all(folder.join("flows.parquet")).expect("there is room");

@@ -9,11 +9,15 @@ use super::alarms::Alarms;
 use super::backoff::Backoff;
 use super::batch::Batch;
 use super::ipfix::Exporter;
+use super::notify::Notify;
+use super::origin::Origin;
 use super::output::{Output, OutputState};
 use super::pace::Pace;
 use super::parquet::Tables;
 use super::report::Summary;
 use super::rotation::{LIVE_TABLES, Rotation};
+use super::row::each_row;
+use super::streams::RowStream;
 #[cfg(test)]
 use super::target::Destination;
 use super::target::{FileTarget, Target};
@@ -32,6 +36,7 @@ enum Stream {
     Parquet(Box<Folder>),
     Ipfix(Box<Exporter>),
     Alarms(Alarms),
+    Rows(Box<RowStream>),
 }
 
 /// A folder of tables.
@@ -49,7 +54,14 @@ struct Folder {
 
 impl Writer {
     /// Opens the output of an `-o` option, for flows with these columns.
-    pub(super) fn open(target: &Target, columns: FlowColumns, pace: Pace, account: &Arc<Account>) -> io::Result<Self> {
+    pub(super) fn open(
+        target: &Target,
+        columns: FlowColumns,
+        pace: Pace,
+        account: &Arc<Account>,
+        origin: Origin,
+        notify: Notify,
+    ) -> io::Result<Self> {
         let stream = match target {
             Target::Jsonl(destination) => Stream::Jsonl(Output::open(destination.clone(), Arc::clone(account))?),
             Target::Csv(destination) => {
@@ -59,15 +71,16 @@ impl Writer {
             }
             Target::Parquet(folder) => Stream::Parquet(Box::new(Folder::open(folder, columns, pace, account)?)),
             Target::Ipfix(collector) => Stream::Ipfix(Box::new(Exporter::open(collector, pace, account)?)),
-            Target::Alarms(receiver) => Stream::Alarms(Alarms::open(receiver, pace, account)?),
+            Target::Alarms(receiver) => Stream::Alarms(Alarms::open(receiver, origin, pace, account)?),
+            Target::Rows(peer) => Stream::Rows(Box::new(RowStream::open(peer, origin, pace, account, notify)?)),
         };
         Ok(Self { stream, account: Arc::clone(account) })
     }
 
-    /// Writes a batch.
-    pub(super) fn take(&mut self, batch: &Batch) {
+    /// Writes a batch. `first` is the sequence number of its first row.
+    pub(super) fn take(&mut self, batch: &Batch, first: u64) {
         match &mut self.stream {
-            Stream::Jsonl(output) => jsonl::write(batch, |write| output.row(write)),
+            Stream::Jsonl(output) => each_row(batch, output),
             Stream::Csv(output) => {
                 if let Batch::Flows(rows) = batch {
                     rows.iter().for_each(|(row, verdict)| {
@@ -82,18 +95,26 @@ impl Writer {
                 }
             }
             Stream::Alarms(alarms) => alarms.take(batch),
+            Stream::Rows(stream) => stream.take(batch, first),
         }
     }
 
     /// Writes a batch, or counts its rows as lost if the time is short. Rows for a collector or a receiver are always
     /// written: its exporter counts them and never blocks.
-    pub(super) fn take_or_lose(&mut self, batch: &Batch) {
+    pub(super) fn take_or_lose(&mut self, batch: &Batch, first: u64) {
         let (flows, all) = batch.rows();
         match &self.stream {
             Stream::Csv(_) if self.account.hurries() => self.account.add_lost(flows),
-            Stream::Jsonl(_) | Stream::Parquet(_) if self.account.hurries() => self.account.add_lost(all),
-            _ => self.take(batch),
+            Stream::Jsonl(_) | Stream::Parquet(_) | Stream::Rows(_) if self.account.hurries() => {
+                self.account.add_lost(all);
+            }
+            _ => self.take(batch, first),
         }
+    }
+
+    /// Whether rows are sent in large requests, so that it flushes only if no more rows wait for it.
+    pub(super) const fn gathers(&self) -> bool {
+        matches!(self.stream, Stream::Rows(_))
     }
 
     /// Writes buffered rows, and rotates tables if due.
@@ -103,13 +124,16 @@ impl Writer {
             Stream::Parquet(folder) => folder.rotate(&self.account),
             Stream::Ipfix(exporter) => exporter.flush(),
             Stream::Alarms(_) => {}
+            Stream::Rows(stream) => stream.flush(),
         }
     }
 
     /// Writes the summary, if the format has it.
-    pub(super) fn summary(&mut self, summary: &Summary) {
-        if let Stream::Jsonl(output) = &mut self.stream {
-            output.row(|line| jsonl::write_summary(line, summary));
+    pub(super) fn summary(&mut self, summary: &Summary, sequence: u64) {
+        match &mut self.stream {
+            Stream::Jsonl(output) => output.row(|line| jsonl::write_summary(line, summary, None)),
+            Stream::Rows(stream) => stream.summary(summary, sequence),
+            Stream::Csv(_) | Stream::Parquet(_) | Stream::Ipfix(_) | Stream::Alarms(_) => {}
         }
     }
 
@@ -120,6 +144,7 @@ impl Writer {
             Stream::Parquet(folder) => folder.finish(&self.account),
             Stream::Ipfix(exporter) => exporter.finish(),
             Stream::Alarms(alarms) => alarms.finish(),
+            Stream::Rows(stream) => stream.flush(),
         }
     }
 
@@ -128,7 +153,7 @@ impl Writer {
         match &self.stream {
             Stream::Jsonl(output) | Stream::Csv(output) => output.state(),
             Stream::Parquet(folder) => &folder.state,
-            Stream::Ipfix(_) | Stream::Alarms(_) => &OutputState::Writing,
+            Stream::Ipfix(_) | Stream::Alarms(_) | Stream::Rows(_) => &OutputState::Writing,
         }
     }
 
@@ -137,7 +162,7 @@ impl Writer {
         match &mut self.stream {
             Stream::Ipfix(exporter) => exporter.notices().into_iter().collect(),
             Stream::Alarms(alarms) => alarms.notices(),
-            Stream::Jsonl(_) | Stream::Csv(_) | Stream::Parquet(_) => Vec::new(),
+            Stream::Jsonl(_) | Stream::Csv(_) | Stream::Parquet(_) | Stream::Rows(_) => Vec::new(),
         }
     }
 }
@@ -202,7 +227,9 @@ impl Writer {
         let stream = match target {
             Target::Jsonl(_) => Stream::Jsonl(output),
             Target::Csv(_) => Stream::Csv(output),
-            Target::Parquet(_) | Target::Ipfix(_) | Target::Alarms(_) => panic!("these are no streams"),
+            Target::Parquet(_) | Target::Ipfix(_) | Target::Alarms(_) | Target::Rows(_) => {
+                panic!("these are no streams")
+            }
         };
         (target, Self { stream, account })
     }

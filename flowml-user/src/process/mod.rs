@@ -10,6 +10,7 @@
 
 pub mod amounts;
 pub mod capabilities;
+pub mod crypto_pan;
 pub mod journal;
 pub mod kernel;
 pub mod memory;

@@ -2,19 +2,20 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use flowml_common::flow::{FlowKey, Sender};
+use flowml_common::flow::{Endpoint, FlowKey};
 use flowml_common::headers::protocol;
 use sha1::{Digest, Sha1};
 
 /// `1:` and the base64 of a SHA-1 over seed, both addresses, protocol, a zero byte and both ports, all in network byte
 /// order.
 ///
-/// The smaller endpoint comes first, as in the key. For an ICMP message without a reply type, the initiator comes
-/// first. For ICMP, type and code take the place of the ports. Protocols without ports omit them.
-pub(super) fn id(key: &FlowKey, initiator: Sender, seed: u16) -> String {
+/// The smaller endpoint comes first. For an ICMP message without a reply type, its sender comes first, the first of `ends`.
+/// For ICMP, type and code take the place of the ports. Protocols without ports omit them.
+pub(super) fn id(key: &FlowKey, mut ends: [Endpoint; 2], seed: u16) -> String {
     let is_one_way = key.is_icmp() && !key.is_icmp_exchange();
-    let first = if is_one_way { initiator } else { Sender::Lower };
-    let ends = [first, first.opposite()].map(|end| key.endpoint(end));
+    if !is_one_way {
+        ends.sort_unstable();
+    }
     let mut hash = Sha1::new();
     hash.update(seed.to_be_bytes());
     for end in ends {

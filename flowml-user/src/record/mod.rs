@@ -43,7 +43,7 @@ mod traffic;
 
 use std::net::IpAddr;
 
-use flowml_common::flow::{Endpoint, FIRST_PACKETS, FlowKey, LENGTH_BINS, Sender};
+use flowml_common::flow::{Address, Endpoint, FIRST_PACKETS, FlowKey, LENGTH_BINS, Sender};
 use flowml_common::headers::Mac;
 use flowml_common::packet::Hook;
 use serde::{Deserialize, Serialize};
@@ -138,6 +138,8 @@ pub struct FlowRecord {
     pub content: Option<Box<Content>>,
     firsts: [FirstPacket; FIRST_PACKETS],
     first_count: u8,
+    /// What is shown instead of the addresses of initiator and responder.
+    pseudonyms: Option<[Address; 2]>,
 }
 
 impl FlowRecord {
@@ -171,6 +173,7 @@ impl FlowRecord {
                 payload: stats.firsts.payload >> n & 1 == 1,
             }),
             first_count: stats.firsts.count,
+            pseudonyms: None,
         }
     }
 
@@ -181,16 +184,32 @@ impl FlowRecord {
         self
     }
 
+    /// The same record with the pseudonyms of its addresses and without MAC addresses. The key keeps the addresses.
+    #[must_use]
+    pub fn with_pseudonyms(mut self, mut of: impl FnMut(Address) -> Address) -> Self {
+        self.pseudonyms = Some([self.source(), self.destination()].map(|end| of(end.address)));
+        self.macs = Default::default();
+        self
+    }
+
     /// The initiator's endpoint.
     #[must_use]
     pub const fn source(&self) -> Endpoint {
-        self.key.endpoint(self.initiator)
+        let end = self.key.endpoint(self.initiator);
+        match self.pseudonyms {
+            Some([address, _]) => Endpoint { address, ..end },
+            None => end,
+        }
     }
 
     /// The responder's endpoint.
     #[must_use]
     pub const fn destination(&self) -> Endpoint {
-        self.key.endpoint(self.initiator.opposite())
+        let end = self.key.endpoint(self.initiator.opposite());
+        match self.pseudonyms {
+            Some([_, address]) => Endpoint { address, ..end },
+            None => end,
+        }
     }
 
     /// The initiator's address.
@@ -262,6 +281,8 @@ impl FlowRecord {
     /// Community ID, version 1, seed 0: the identifier of the flow in Zeek, Suricata and other tools.
     #[must_use]
     pub fn community_id(&self) -> String {
-        community::id(&self.key, self.first_sender, 0)
+        let ends = [self.source(), self.destination()];
+        let first = if self.first_sender == self.initiator { ends } else { [ends[1], ends[0]] };
+        community::id(&self.key, first, 0)
     }
 }

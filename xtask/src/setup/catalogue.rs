@@ -63,7 +63,9 @@ pub(super) const TOOLS: &[Tool] = &[
     tool(Need::Collectors, "prometheus", "prometheus", "scrapes metrics"),
     tool(Need::Collectors, "prometheus-alertmanager", "prometheus-alertmanager", "receives alerts"),
     tool(Need::Collectors, "rsyslogd", "rsyslog", "receives syslog messages"),
-    tool(Need::Collectors, "openssl", "openssl", "makes the certificate of a webhook"),
+    tool(Need::Collectors, "openssl", "openssl", "makes the certificates of webhooks and brokers"),
+    tool(Need::Collectors, "kcat", "kcat", "reads topics of Kafka"),
+    tool(Need::Collectors, "nats-server", "nats-server", "stores rows in JetStream"),
     tool(Need::Collectors, "chromium", "chromium", "opens reports"),
     tool(Need::Collectors, "tmux", "tmux", "is the terminal of the terminal UI"),
     // Only the corpus runs these: the programs of normal clients, and those of attackers.
@@ -104,6 +106,7 @@ pub(super) const SERVICES: &[(&str, &str)] = &[
     ("argus-server", "argus"),
     ("prometheus", "prometheus"),
     ("prometheus-alertmanager", "prometheus-alertmanager"),
+    ("nats-server", "nats-server"),
     ("rsyslog", "syslog.socket"),
     ("rsyslog", "rsyslog"),
 ];

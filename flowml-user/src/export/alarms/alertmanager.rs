@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::super::remote::{Client, Connections, Failure};
 use super::super::target::Url;
 use super::attack::Technique;
 use super::event::{Event, time};
-use super::http::Client;
-use super::receive::{Failure, Receive};
+use super::receive::Receive;
 use crate::process::unix_time::now_ms;
 
 /// The path of the alerts.
@@ -53,7 +53,7 @@ impl Alert {
             ("technique", technique),
             ("source", source),
             ("target", target),
-            ("agent", event.sender.host.clone()),
+            ("agent", event.sender.agent.clone()),
             ("incident", event.id()),
         ]);
         let annotations = texts([
@@ -98,7 +98,7 @@ fn change(before: Option<&Alert>, event: &Event<'_>, now_ms: u64) -> (Option<Ale
 
 impl Alertmanager {
     pub(super) fn open(url: &Url) -> io::Result<Self> {
-        Ok(Self { client: Client::open(url, PATH)?, firing: BTreeMap::new() })
+        Ok(Self { client: Client::open(url, PATH, Connections::Separate)?, firing: BTreeMap::new() })
     }
 }
 
@@ -135,8 +135,8 @@ mod tests {
     use flowml_common::flow::Address;
 
     use super::super::super::golden;
+    use super::super::super::origin::Origin;
     use super::super::super::sample::{clock, incident};
-    use super::super::sender::Sender;
     use super::*;
     use crate::incident::{Incident, State};
     use crate::sequential::Kind;
@@ -145,7 +145,7 @@ mod tests {
     const NOW: u64 = 1_700_000_065_000;
 
     fn after(before: Option<&Alert>, state: State, incident: &Incident) -> (Option<Alert>, Vec<Value>) {
-        let sender = Sender { host: "router1".to_owned() };
+        let sender = Origin::named("router1");
         change(before, &Event { state, incident, clock: clock(), sender: &sender }, NOW)
     }
 

@@ -24,7 +24,7 @@ pub(super) fn body(format: Format, event: &Event<'_>) -> String {
 /// The row of JSON lines, with the agent's host and the identifier of the incident.
 fn own(event: &Event<'_>) -> String {
     let text = |text: String| Cell::Value(Value::Text(text));
-    let sender = [("agent", text(event.sender.host.clone())), ("id", text(event.id()))];
+    let sender = [("agent", text(event.sender.agent.clone())), ("id", text(event.id()))];
     let mut line = Vec::new();
     jsonl::write_incident(&mut line, event.state, event.incident, event.clock, sender);
     line.pop();

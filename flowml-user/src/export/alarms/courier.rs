@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use super::super::account::Account;
 use super::super::backoff::Backoff;
 use super::super::batch::IncidentEvent;
+use super::super::origin::Origin;
 use super::super::pace::Pace;
+use super::super::remote::Failure;
 use super::event::Event;
-use super::receive::{Failure, Receive};
-use super::sender::Sender;
+use super::receive::Receive;
 use crate::incident::State;
 use crate::process::capabilities::{self, CapabilitySet};
 
@@ -106,7 +107,7 @@ impl Courier {
     /// Starts the thread. `away` is the reason why the receiver cannot be reached yet, if that is known.
     pub(super) fn begin(
         receiver: impl Receive + 'static,
-        sender: Sender,
+        sender: Origin,
         pace: Pace,
         shown: &Arc<Account>,
         away: Option<String>,
@@ -214,7 +215,7 @@ impl Shared {
     }
 
     /// The thread's work: delivers the events until the run ends.
-    fn work(&self, mut receiver: impl Receive, sender: &Sender) {
+    fn work(&self, mut receiver: impl Receive, sender: &Origin) {
         let every = receiver.repeats_every();
         let mut due = every.map(|every| Instant::now() + every);
         let mut backoff: Option<Backoff> = None;
@@ -310,7 +311,7 @@ impl Shared {
 
 /// Makes an attempt at a task. `Ok(false)` if there is nothing to repeat. A panic is a failure that may pass: the HTTP
 /// client panics if the system has no further thread to resolve a name.
-fn attempt(receiver: &mut impl Receive, sender: &Sender, task: &Task, limit: Duration) -> Result<bool, Failure> {
+fn attempt(receiver: &mut impl Receive, sender: &Origin, task: &Task, limit: Duration) -> Result<bool, Failure> {
     let work = || match task {
         Task::Deliver(event) => {
             let (state, incident, clock) = &**event;

@@ -46,7 +46,7 @@ pub(super) const FIELDS: [Field; 50] = [
     field("network.packets", |event| counted(event.incident.evidence.packets), "packets that a test counted"),
     field("network.bytes", |event| counted(event.incident.evidence.bytes), "IP bytes that a test counted"),
     field("related.ip", |event| event.hosts().into(), "first sources and targets, up to eight of each"),
-    field("observer.hostname", |event| event.sender.host.clone().into(), "host of the agent"),
+    field("observer.hostname", |event| event.sender.agent.clone().into(), "host of the agent"),
     field("observer.product", |_| "flowml".into(), "`flowml`"),
     field("observer.vendor", |_| "flowml".into(), "`flowml`"),
     field("observer.type", |_| "sensor".into(), "`sensor`"),

@@ -4,9 +4,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use flowml_common::flow::Address;
 use flowml_common::headers::protocol;
 
+use super::super::origin::Origin;
 use super::attack::Technique;
 use super::level::Level;
-use super::sender::Sender;
 use crate::incident::{Hosts, Incident, State};
 use crate::record::Clock;
 
@@ -15,14 +15,14 @@ pub(super) struct Event<'a> {
     pub(super) state: State,
     pub(super) incident: &'a Incident,
     pub(super) clock: Clock,
-    pub(super) sender: &'a Sender,
+    pub(super) sender: &'a Origin,
 }
 
 impl Event<'_> {
     /// An identifier of the incident, the same in all of its events, and unique among all hosts and runs.
     pub(super) fn id(&self) -> String {
         let Incident { series_ms, number, .. } = self.incident;
-        format!("{}-{series_ms}-{number}", self.sender.host)
+        format!("{}-{series_ms}-{number}", self.sender.agent)
     }
 
     /// The name of the event.

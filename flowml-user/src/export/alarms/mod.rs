@@ -10,11 +10,9 @@ mod courier;
 mod ecs;
 mod event;
 mod field;
-mod http;
 mod level;
 mod ocsf;
 mod receive;
-mod sender;
 mod syslog;
 mod syslog_message;
 #[cfg(test)]
@@ -22,23 +20,18 @@ mod tests;
 mod webhook;
 
 use std::io;
-use std::net::ToSocketAddrs;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use self::alertmanager::Alertmanager;
 use self::courier::{Courier, Status, WAITING};
-use self::sender::Sender;
 use self::syslog::Syslog;
 use self::webhook::Webhook;
 use super::account::Account;
 use super::batch::Batch;
+use super::origin::Origin;
 use super::pace::Pace;
+use super::remote::resolve;
 use super::target::Receiver;
-
-/// If a name fails to resolve after this time, a live run may have started without it: the start waits for an output for
-/// one second.
-const SLOW: Duration = Duration::from_millis(500);
 
 /// Sends events to a receiver.
 pub(super) struct Alarms {
@@ -60,9 +53,8 @@ struct Reported {
 
 impl Alarms {
     /// Resolves the receiver's name. A receiver that does not listen is no error.
-    pub(super) fn open(receiver: &Receiver, pace: Pace, shown: &Arc<Account>) -> io::Result<Self> {
-        let sender = Sender::this();
-        let away = resolve(receiver, pace)?;
+    pub(super) fn open(receiver: &Receiver, sender: Origin, pace: Pace, shown: &Arc<Account>) -> io::Result<Self> {
+        let away = resolve(receiver.place(), pace)?;
         let courier = match receiver {
             Receiver::Webhook(url, format) => Courier::begin(Webhook::open(url, *format)?, sender, pace, shown, away)?,
             Receiver::Alertmanager(url) => Courier::begin(Alertmanager::open(url)?, sender, pace, shown, away)?,
@@ -92,22 +84,6 @@ impl Alarms {
         self.accepted_then = status.accepted;
         notices
     }
-}
-
-/// Resolves the receiver's name, so that an invalid one is reported now. Later the name may have other addresses, or none
-/// for a time. The libraries that resolve names must be loaded before system calls are filtered. Returns the reason if
-/// the name cannot be resolved yet.
-fn resolve(receiver: &Receiver, pace: Pace) -> io::Result<Option<String>> {
-    let begun = Instant::now();
-    match receiver.place().map(|place| place.to_socket_addrs()) {
-        Some(Err(error)) => unresolved(error, begun.elapsed(), pace).map(Some),
-        _ => Ok(None),
-    }
-}
-
-/// The reason why a name was not resolved, if a live run may have started meanwhile. Then deliveries resolve it again.
-fn unresolved(error: io::Error, took: Duration, pace: Pace) -> io::Result<String> {
-    if pace == Pace::Live && took >= SLOW { Ok(error.to_string()) } else { Err(error) }
 }
 
 /// What users must know about a receiver, once for each change.

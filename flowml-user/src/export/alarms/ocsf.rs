@@ -68,7 +68,7 @@ const fn status(state: State) -> (u64, &'static str) {
 }
 
 fn logger(event: &Event<'_>) -> Value {
-    let host = &event.sender.host;
+    let host = &event.sender.agent;
     json!({
         "name": "flowml", "log_name": "incidents", "log_provider": "flowml", "uid": host,
         "product": {"name": "flowml", "vendor_name": "flowml"},

@@ -2,16 +2,8 @@
 
 use std::time::Duration;
 
+use super::super::remote::Failure;
 use super::event::Event;
-
-/// The reason why an event was not delivered.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// It may be delivered later.
-    Later(String),
-    /// The receiver does not accept this event.
-    Refused(String),
-}
 
 /// Delivers events to a receiver.
 pub(super) trait Receive: Send {

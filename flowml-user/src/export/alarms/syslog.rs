@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use super::super::remote::{Failure, connect};
 use super::super::target::{Format, SyslogServer};
 use super::event::Event;
-use super::receive::{Failure, Receive};
+use super::receive::Receive;
 use super::syslog_message::{local_message, message};
 
 /// The time after which a datagram counts as accepted, unless the server's host has reported by ICMP that nobody listens.
@@ -43,7 +44,7 @@ impl Syslog {
                 let known = self.stream.take().filter(|stream| still_open(stream).is_ok());
                 let mut stream = match known {
                     Some(stream) => stream,
-                    None => connect(&(host.as_str(), *port), limit)?,
+                    None => connect((host.as_str(), *port), limit)?,
                 };
                 stream.set_write_timeout(Some(limit.max(Duration::from_millis(1))))?;
                 // The length comes first (RFC 6587 §3.4.1).
@@ -102,18 +103,6 @@ fn send_to(address: SocketAddr, message: &str, limit: Duration) -> io::Result<()
     socket.send(message.as_bytes())?;
     sleep(REFUSED_WITHIN.min(limit / LAST_PART));
     socket.take_error()?.map_or(Ok(()), Err)
-}
-
-/// Connects to the first address that accepts.
-fn connect(place: &(&str, u16), limit: Duration) -> io::Result<TcpStream> {
-    let mut outcome = Err(io::Error::new(ErrorKind::NotFound, "the name resolves to no address"));
-    for address in place.to_socket_addrs()? {
-        outcome = TcpStream::connect_timeout(&address, limit.max(Duration::from_millis(1)));
-        if outcome.is_ok() {
-            break;
-        }
-    }
-    outcome
 }
 
 /// Fails if the server has closed the connection. Without this check the next message would be written without an error,

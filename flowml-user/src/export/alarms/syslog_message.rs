@@ -15,7 +15,7 @@ const DATA: &str = "flowml@32473";
 /// The message of an event for a server.
 pub(super) fn message(format: Format, event: &Event<'_>) -> String {
     let priority = priority(event);
-    let (time, host, process) = (time(event.end_ms()), header(&event.sender.host, 255), process::id());
+    let (time, host, process) = (time(event.end_ms()), header(&event.sender.agent, 255), process::id());
     format!("<{priority}>1 {time} {host} flowml {process} incident {} {}", data(event), body(format, event))
 }
 

@@ -6,24 +6,25 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::super::origin::Origin;
+use super::super::remote::{Failure, SLOW, unresolved};
 use super::super::sample::{clock, incident};
 use super::super::target::Format;
 use super::super::{account::Account, golden, pace::Pace};
 use super::body::body;
 use super::courier::{Courier, Status, WAITING};
 use super::event::Event;
-use super::receive::{Failure, Receive};
-use super::sender::Sender;
+use super::receive::Receive;
 use super::syslog_message::{local_message, message};
-use super::{Reported, SLOW, ecs, field, notices, ocsf, unresolved};
+use super::{Reported, ecs, field, notices, ocsf};
 use crate::incident::{Hosts, Incident, State};
 use crate::sequential::Kind;
 
-fn sender() -> Sender {
-    Sender { host: "router1".to_owned() }
+fn sender() -> Origin {
+    Origin::named("router1")
 }
 
-fn event<'a>(state: State, incident: &'a Incident, sender: &'a Sender) -> Event<'a> {
+fn event<'a>(state: State, incident: &'a Incident, sender: &'a Origin) -> Event<'a> {
     Event { state, incident, clock: clock(), sender }
 }
 

@@ -3,11 +3,11 @@
 use std::io;
 use std::time::Duration;
 
+use super::super::remote::{Client, Connections, Failure};
 use super::super::target::{Format, Url};
 use super::body::body;
 use super::event::Event;
-use super::http::Client;
-use super::receive::{Failure, Receive};
+use super::receive::Receive;
 
 /// A webhook.
 pub(super) struct Webhook {
@@ -17,7 +17,7 @@ pub(super) struct Webhook {
 
 impl Webhook {
     pub(super) fn open(url: &Url, format: Format) -> io::Result<Self> {
-        Ok(Self { client: Client::open(url, "")?, format })
+        Ok(Self { client: Client::open(url, "", Connections::Separate)?, format })
     }
 }
 

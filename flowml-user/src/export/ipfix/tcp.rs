@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::super::account::Account as Shown;
 use super::super::pace::Pace;
+use super::super::remote::connect;
 use super::super::target::Collector;
 use super::account::Account;
 use super::message::{Message, Numbering};
@@ -179,16 +180,8 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Connects to the first address that accepts.
     fn connect(&self) -> io::Result<TcpStream> {
-        let mut outcome = Err(io::Error::new(ErrorKind::NotFound, "the name resolves to no address"));
-        for address in (self.collector.host.as_str(), self.collector.port).to_socket_addrs()? {
-            outcome = TcpStream::connect_timeout(&address, CONNECT_LIMIT);
-            if outcome.is_ok() {
-                break;
-            }
-        }
-        let stream = outcome?;
+        let stream = connect((self.collector.host.as_str(), self.collector.port), CONNECT_LIMIT)?;
         stream.set_write_timeout(Some(WRITE_LIMIT))?;
         Ok(stream)
     }

@@ -70,4 +70,32 @@ pub enum TargetError {
     /// An option of files was given for a destination that is no file.
     #[error("{0} takes no options: options apply to files only")]
     NoFile(&'static str),
+    /// The text after `=` is not a peer that takes rows.
+    #[error("invalid address '{place}' after '{kind}='; expected {expected}")]
+    Peer {
+        /// The kind of output.
+        kind: &'static str,
+        /// The given address.
+        place: String,
+        /// A description of valid addresses.
+        expected: &'static str,
+    },
+    /// The text after the address of a peer is not one of its options. Its value is not repeated.
+    #[error("unknown option '{option}' of {kind}; expected {valid}")]
+    PeerOption {
+        /// The kind of output.
+        kind: &'static str,
+        /// The name of the given option.
+        option: String,
+        /// The names of the valid options.
+        valid: String,
+    },
+    /// An option was given without another one.
+    #[error("output option '{given}' needs {missing} as well")]
+    Needs {
+        /// The given option.
+        given: &'static str,
+        /// The missing option.
+        missing: &'static str,
+    },
 }

@@ -3,6 +3,7 @@
 mod collector;
 mod error;
 mod file;
+mod peer;
 mod receiver;
 mod url;
 
@@ -14,6 +15,9 @@ use std::str::FromStr;
 pub use self::collector::{Collector, Transport};
 pub use self::error::TargetError;
 pub use self::file::FileTarget;
+#[cfg(feature = "kafka")]
+pub(super) use self::peer::text as place_text;
+pub use self::peer::{Mechanism, Peer, PeerOptions, RowPeer};
 pub use self::receiver::{Format, Receiver, SyslogServer};
 pub use self::url::{InvalidUrl, Url};
 
@@ -52,6 +56,8 @@ pub enum Target {
     Ipfix(Collector),
     /// Events of incidents for a receiver of alarms.
     Alarms(Receiver),
+    /// Rows of every kind for a broker or collector that acknowledges them.
+    Rows(RowPeer),
 }
 
 /// The rows that an output takes.
@@ -74,7 +80,7 @@ struct OutputKind {
 /// Stands in messages for a text that may be a secret.
 const HIDDEN: &str = "…";
 
-const KINDS: [OutputKind; 7] = [
+const KINDS: [OutputKind; 10] = [
     OutputKind { name: "jsonl", place: "PATH", read: |path| stream("jsonl", path).map(Target::Jsonl) },
     OutputKind { name: "csv", place: "PATH", read: |path| stream("csv", path).map(Target::Csv) },
     OutputKind { name: "parquet", place: "DIR", read: folder },
@@ -82,6 +88,9 @@ const KINDS: [OutputKind; 7] = [
     OutputKind { name: "webhook", place: "URL", read: |text| receiver::webhook(text).map(Target::Alarms) },
     OutputKind { name: "alertmanager", place: "URL", read: |text| receiver::alertmanager(text).map(Target::Alarms) },
     OutputKind { name: "syslog", place: "SERVER", read: |text| receiver::syslog(text).map(Target::Alarms) },
+    OutputKind { name: "kafka", place: "BROKER[,BROKER]/TOPIC", read: |text| peer::kafka(text).map(Target::Rows) },
+    OutputKind { name: "nats", place: "HOST:PORT/SUBJECT", read: |text| peer::nats(text).map(Target::Rows) },
+    OutputKind { name: "otlp", place: "HOST:PORT", read: |text| peer::otlp(text).map(Target::Rows) },
 ];
 
 fn stream(kind: &'static str, text: &str) -> Result<Destination, TargetError> {
@@ -116,6 +125,7 @@ impl Target {
             (None, None) => match (self, other) {
                 (Self::Ipfix(one), Self::Ipfix(two)) => one == two,
                 (Self::Alarms(one), Self::Alarms(two)) => one == two,
+                (Self::Rows(one), Self::Rows(two)) => one.peer == two.peer,
                 _ => self.is_standard_output() && other.is_standard_output(),
             },
             _ => false,
@@ -137,7 +147,7 @@ impl Target {
     /// The rows that are written.
     pub(super) const fn taken(&self) -> Taken {
         match self {
-            Self::Jsonl(_) | Self::Parquet(_) => Taken::All,
+            Self::Jsonl(_) | Self::Parquet(_) | Self::Rows(_) => Taken::All,
             Self::Csv(_) | Self::Ipfix(_) => Taken::Flows,
             Self::Alarms(_) => Taken::Incidents,
         }
@@ -145,14 +155,14 @@ impl Target {
 
     /// Whether the rows go to another host or program, which may be away. A loss is then no error of a live run.
     pub(super) const fn is_remote(&self) -> bool {
-        matches!(self, Self::Ipfix(_) | Self::Alarms(_))
+        matches!(self, Self::Ipfix(_) | Self::Alarms(_) | Self::Rows(_))
     }
 
     /// The argument of `-o` without what may be a secret, for messages about it.
     #[must_use]
     pub fn masked(text: &str) -> String {
         match text.split_once('=') {
-            Some((kind @ ("webhook" | "alertmanager"), _)) => format!("{kind}={HIDDEN}"),
+            Some((kind @ ("webhook" | "alertmanager" | "otlp"), _)) => format!("{kind}={HIDDEN}"),
             // A URL may follow a mistyped kind, or none.
             _ if text.contains("://") && !text.starts_with("ipfix=") => HIDDEN.to_owned(),
             _ => text.to_owned(),
@@ -161,7 +171,7 @@ impl Target {
 
     /// Whether the last row is the summary.
     pub(super) const fn has_summary(&self) -> bool {
-        matches!(self, Self::Jsonl(_))
+        matches!(self, Self::Jsonl(_) | Self::Rows(_))
     }
 
     /// Whether the destination is a FIFO, which can be opened only when it has a reader.
@@ -188,6 +198,7 @@ impl Target {
             Self::Parquet(target) => reach.write_in(&target.path),
             Self::Ipfix(collector) => collector.reach(reach),
             Self::Alarms(receiver) => receiver.reach(reach),
+            Self::Rows(peer) => peer.reach(reach),
             Self::Jsonl(Destination::StandardOutput) | Self::Csv(Destination::StandardOutput) => {}
         }
     }
@@ -198,7 +209,7 @@ impl Target {
                 Some(&target.path)
             }
             Self::Jsonl(Destination::StandardOutput) | Self::Csv(Destination::StandardOutput) => None,
-            Self::Ipfix(_) | Self::Alarms(_) => None,
+            Self::Ipfix(_) | Self::Alarms(_) | Self::Rows(_) => None,
         }
     }
 }
@@ -210,6 +221,7 @@ impl fmt::Display for Target {
             Self::Parquet(target) => target.path.display().fmt(f),
             Self::Ipfix(collector) => collector.fmt(f),
             Self::Alarms(receiver) => receiver.fmt(f),
+            Self::Rows(peer) => peer.fmt(f),
         }
     }
 }
@@ -331,13 +343,14 @@ mod tests {
         let cases = [
             (
                 "flows.csv",
-                "expected jsonl=PATH, csv=PATH, parquet=DIR, ipfix=HOST:PORT, webhook=URL, alertmanager=URL or \
-                 syslog=SERVER, as in jsonl=flows.jsonl; PATH '-' is standard output",
+                "expected jsonl=PATH, csv=PATH, parquet=DIR, ipfix=HOST:PORT, webhook=URL, alertmanager=URL, \
+                 syslog=SERVER, kafka=BROKER[,BROKER]/TOPIC, nats=HOST:PORT/SUBJECT or otlp=HOST:PORT, as in \
+                 jsonl=flows.jsonl; PATH '-' is standard output",
             ),
             (
                 "xml=a",
                 "unknown output kind 'xml'; expected jsonl=PATH, csv=PATH, parquet=DIR, ipfix=HOST:PORT, webhook=URL, \
-                 alertmanager=URL or syslog=SERVER",
+                 alertmanager=URL, syslog=SERVER, kafka=BROKER[,BROKER]/TOPIC, nats=HOST:PORT/SUBJECT or otlp=HOST:PORT",
             ),
             (
                 "webhook=hooks.example/secret",

@@ -18,4 +18,6 @@ pub(crate) enum ListFormat {
     Text,
     /// JSON lines, one object for each column
     Json,
+    /// JSON Schema of the rows that are sent to Kafka and NATS
+    Schema,
 }

@@ -46,7 +46,7 @@ fn reach_of_run(run: &Run, saves: Option<&Path>) -> Reach {
         reach.read_beside(file);
     }
     run.model.as_deref().filter(|path| is_file(path)).into_iter().chain(saves).for_each(|path| reach.write(path));
-    run.output.targets.iter().for_each(|output| output.reach(&mut reach));
+    run.output.reach(&mut reach);
     if let Some(address) = run.metrics {
         reach.listen(address.port());
     }
@@ -76,7 +76,7 @@ fn reach_of_reader(command: &Command) -> Option<(SandboxArguments, Reach)> {
         Command::Read(read) => {
             let model = read.model.iter().filter(|path| is_file(path));
             name(&mut reach, &read.files, model);
-            read.output.targets.iter().for_each(|output| output.reach(&mut reach));
+            read.output.reach(&mut reach);
             read.sandbox
         }
         Command::Label(label) => {

@@ -43,9 +43,8 @@ pub(crate) fn run(arguments: &Read) -> Result<()> {
     let columns = FlowColumns::of(inspector.as_ref());
     let reading = Reading { arguments, files: file::in_order_of_time(&arguments.files), signals, columns };
     let console = Console::on_standard_error(arguments.verbosity());
-    let mut sinks = Sinks::open(&arguments.output.targets, columns, Pace::Offline)?
-        .observed_by(console)
-        .with_signals(reading.signals.clone());
+    let mut sinks =
+        arguments.output.open(columns, Pace::Offline)?.observed_by(console).with_signals(reading.signals.clone());
     // `flowml doctor` reports what is missing for this.
     let _ = filter_calls(arguments.sandbox);
     if reading.files != arguments.files {

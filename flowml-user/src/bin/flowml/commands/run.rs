@@ -8,7 +8,7 @@ use anyhow::{Context, Error, Result};
 use flowml_user::engine::learners::Learners;
 use flowml_user::engine::live::{Ended, Loaded, Outfit};
 use flowml_user::engine::{Reread, Rereads};
-use flowml_user::export::{Pace, Sinks};
+use flowml_user::export::Pace;
 use flowml_user::features::FlowColumns;
 use flowml_user::process::journal::{Priority, prioritized};
 use flowml_user::record::Inspector;
@@ -53,7 +53,7 @@ pub(super) async fn learn(
     let console = Console::on_standard_error(arguments.verbosity());
     let console = if arguments.tui { console.with_screen(events) } else { console };
     let columns = FlowColumns::of(inspector.as_ref());
-    let mut sinks = Sinks::open(&arguments.output.targets, columns, Pace::Live)?.observed_by(console);
+    let mut sinks = arguments.output.open(columns, Pace::Live)?.observed_by(console);
     unconfined.iter().for_each(|missing| sinks.warn(missing));
     let scrapes = match arguments.metrics {
         Some(address) => {

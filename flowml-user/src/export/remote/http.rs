@@ -1,10 +1,8 @@
-//! Posts JSON to HTTP servers, and decides from the answer whether a request is tried again.
+//! Posts to HTTP servers, and decides from the answer whether a request is tried again.
 
 #[cfg(feature = "http")]
 use std::error::Error;
 use std::io;
-#[cfg(feature = "http")]
-use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(feature = "http")]
@@ -13,62 +11,90 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::super::target::Url;
-use super::receive::Failure;
-
-/// A client for one server. Each request has a connection of its own, because incidents are rare.
 #[cfg(feature = "http")]
-pub(super) struct Client {
+use super::authorities;
+use super::failure::Failure;
+
+/// Whether requests share a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::export) enum Connections {
+    /// Each request has a connection of its own: requests are rare.
+    Separate,
+    /// A request uses the connection of the last one, if it is still open.
+    Kept,
+}
+
+/// A client for one server.
+#[cfg(feature = "http")]
+pub(in crate::export) struct Client {
     agent: ureq::Agent,
     url: String,
-    authorization: Option<String>,
+    /// The headers of every request.
+    headers: Vec<(String, String)>,
 }
 
 #[cfg(feature = "http")]
 impl Client {
     /// Reads the certificates of trusted authorities for `https`. `suffix` follows the path of the URL.
-    pub(super) fn open(url: &Url, suffix: &str) -> io::Result<Self> {
+    pub(in crate::export) fn open(url: &Url, suffix: &str, connections: Connections) -> io::Result<Self> {
         let mut config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .max_idle_connections(0)
+            .max_idle_connections(usize::from(connections == Connections::Kept))
             .user_agent(concat!("flowml/", env!("CARGO_PKG_VERSION")));
         if url.is_secure() {
             config = config.tls_config(trust()?);
         }
         let authorization = url.user().map(|user| format!("Basic {}", STANDARD.encode(user)));
-        Ok(Self { agent: config.build().new_agent(), url: url.request(suffix), authorization })
+        let headers = authorization.map(|value| ("Authorization".to_owned(), value)).into_iter().collect();
+        Ok(Self { agent: config.build().new_agent(), url: url.request(suffix), headers })
     }
 
-    /// Posts a body.
-    pub(super) fn post(&self, body: &str, limit: Duration) -> Result<(), Failure> {
+    /// Adds a header to every request.
+    #[must_use]
+    pub(in crate::export) fn with_header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Posts a body of JSON.
+    pub(in crate::export) fn post(&self, body: &str, limit: Duration) -> Result<(), Failure> {
+        self.send("application/json", body.as_bytes(), limit).map(drop)
+    }
+
+    /// Posts a body of this type. Returns the body of the answer.
+    pub(in crate::export) fn exchange(&self, kind: &str, body: &[u8], limit: Duration) -> Result<Vec<u8>, Failure> {
+        let mut response = self.send(kind, body, limit)?;
+        // The request was accepted, so an answer that cannot be read is an empty one.
+        Ok(response.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec().unwrap_or_default())
+    }
+
+    fn send(&self, kind: &str, body: &[u8], limit: Duration) -> Result<ureq::http::Response<ureq::Body>, Failure> {
         let mut request = self.agent.post(&self.url).config().timeout_global(Some(limit)).build();
-        if let Some(authorization) = &self.authorization {
-            request = request.header("Authorization", authorization);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
         }
-        match request.header("Content-Type", "application/json").send(body) {
-            Ok(response) => answered(response.status().as_u16(), response.status().canonical_reason()),
-            Err(error) => Err(Failure::Later(reason(&error))),
-        }
+        let sent = request.header("Content-Type", kind).send(body);
+        let response = sent.map_err(|error| Failure::Later(reason(&error)))?;
+        answered(response.status().as_u16(), response.status().canonical_reason())?;
+        Ok(response)
     }
 }
 
-/// The authorities that this host trusts.
+/// The longest body of an answer that is read, bytes.
+#[cfg(feature = "http")]
+const LONGEST_ANSWER: u64 = 64 << 10;
+
+/// The authorities that this host trusts, for the client.
 #[cfg(feature = "http")]
 fn trust() -> io::Result<ureq::tls::TlsConfig> {
-    let found = rustls_native_certs::load_native_certs();
-    if found.certs.is_empty() {
-        let why = found.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
-        let message =
-            format!("this host has no certificates of authorities (package ca-certificates, or SSL_CERT_FILE){why}");
-        return Err(io::Error::new(io::ErrorKind::NotFound, message));
-    }
+    let certificates = authorities::certificates()?;
     let roots: Vec<_> =
-        found.certs.iter().map(|certificate| ureq::tls::Certificate::from_der(certificate).to_owned()).collect();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+        certificates.iter().map(|certificate| ureq::tls::Certificate::from_der(certificate).to_owned()).collect();
     let config = ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::from(roots));
-    Ok(config.unversioned_rustls_crypto_provider(provider).build())
+    Ok(config.unversioned_rustls_crypto_provider(authorities::provider()).build())
 }
 
 /// The reason of an error, without the URL.
@@ -91,17 +117,27 @@ fn reason(error: &ureq::Error) -> String {
 
 /// A build without the feature `http` has no client.
 #[cfg(not(feature = "http"))]
-pub(super) struct Client(std::convert::Infallible);
+pub(in crate::export) struct Client(std::convert::Infallible);
 
 #[cfg(not(feature = "http"))]
 impl Client {
     /// There is no client.
-    pub(super) fn open(_url: &Url, _suffix: &str) -> io::Result<Self> {
+    pub(in crate::export) fn open(_url: &Url, _suffix: &str, _connections: Connections) -> io::Result<Self> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "this build has no HTTP client (feature http)"))
     }
 
     /// There is no client.
-    pub(super) fn post(&self, _body: &str, _limit: Duration) -> Result<(), Failure> {
+    pub(in crate::export) fn with_header(self, _name: &str, _value: &str) -> Self {
+        match self.0 {}
+    }
+
+    /// There is no client.
+    pub(in crate::export) fn post(&self, _body: &str, _limit: Duration) -> Result<(), Failure> {
+        match self.0 {}
+    }
+
+    /// There is no client.
+    pub(in crate::export) fn exchange(&self, _kind: &str, _body: &[u8], _limit: Duration) -> Result<Vec<u8>, Failure> {
         match self.0 {}
     }
 }
