@@ -433,7 +433,7 @@ fn row_of_record(record: &Value) -> Result<Value> {
 fn defined(row: &Value) -> Value {
     let members = row.as_object().into_iter().flatten();
     let is_defined = |name: &str, value: &Value| {
-        !value.is_null() && !(name == "reasons" && value.as_array().is_some_and(Vec::is_empty))
+        !(value.is_null() || name == "reasons" && value.as_array().is_some_and(Vec::is_empty))
     };
     members.filter(|(name, value)| is_defined(name, value)).map(|(name, value)| (name.clone(), plain(value))).collect()
 }

@@ -48,9 +48,9 @@ mod tests {
             fs::write(&path, text).expect("there is room");
             Credentials::read(&path).map_err(|error| error.to_string())
         };
-        let credentials = read(" me:sec:ret\n").ok().expect("one line");
+        let credentials = read(" me:sec:ret\n").unwrap_or_else(|error| panic!("{error}"));
         assert_eq!((credentials.pair(), credentials.line()), (Some(("me", "sec:ret")), "me:sec:ret"));
-        assert_eq!(read("token").ok().expect("one line").pair(), None);
+        assert_eq!(read("token").unwrap_or_else(|error| panic!("{error}")).pair(), None);
         for text in ["", "\n", "me\nsecret"] {
             let error = read(text).err().expect("no line");
             assert!(error.ends_with("credentials: expected one line") && !error.contains("secret"), "{error}");

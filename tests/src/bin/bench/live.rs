@@ -200,8 +200,8 @@ impl Runs {
         let (rounds, duration) = (rounds(effort), duration(effort));
         println!("Live at full speed, one sender on one CPU: medians of {rounds} rounds of {duration:?}");
         println!(
-            "{:>8} {:>14} {:>14} {:>10} {:>8} {:>22}  {}",
-            "flows", "empty pkt/s", "agent pkt/s", "no flow", "late", "CPU s / 10⁶ packets", "options"
+            "{:>8} {:>14} {:>14} {:>10} {:>8} {:>22}  options",
+            "flows", "empty pkt/s", "agent pkt/s", "no flow", "late", "CPU s / 10⁶ packets"
         );
     }
 

@@ -21,7 +21,7 @@ pub(crate) struct OutputArguments {
     /// (without it, a live run starts a new Parquet file every minute). ',mode=0640' also permits the group to read the files.
     /// Send incidents, and nothing else: webhook=URL[,format=json|ecs|ocsf|slack], alertmanager=URL, or
     /// syslog=SERVER[,format=text|json|ecs|ocsf], where SERVER is unix:PATH, udp:HOST:PORT or tcp:HOST:PORT. Send all rows with
-    /// acknowledgement: kafka=BROKER[,BROKER]/TOPIC, nats=HOST:PORT/SUBJECT (JetStream), or otlp=HOST:PORT or a URL
+    /// acknowledgement: kafka=BROKER,…/TOPIC, nats=HOST:PORT/SUBJECT (JetStream), or otlp=HOST:PORT or a URL
     /// (OpenTelemetry logs over HTTP); ',tls=on', ',sasl=plain|scram-sha-256|scram-sha-512' and ',credentials=FILE' may
     /// follow
     #[arg(short = 'o', long = "output", value_name = "SINK", value_parser = TargetParser)]
