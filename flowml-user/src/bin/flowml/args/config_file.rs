@@ -282,8 +282,8 @@ mod tests {
         let cases = [
             ("\n  intervall = '1s'", "c.toml:2:3: unknown key 'intervall': did you mean 'interval'?"),
             ("xdp_mode = 'tc'", "c.toml:1:1: unknown key 'xdp_mode': did you mean 'xdp-mode'?"),
-            ("colour = 1", "c.toml:1:1: unknown key 'colour': expected one of active-timeout, alpha"),
-            ("config = 'x'", "c.toml:1:1: unknown key 'config': expected one of active-timeout, alpha"),
+            ("colour = 1", "c.toml:1:1: unknown key 'colour': expected one of active-timeout, agent-id"),
+            ("config = 'x'", "c.toml:1:1: unknown key 'config': expected one of active-timeout, agent-id"),
             ("learn = false\ninterval = '5ms'", "c.toml:2:12: invalid value '5ms' for '--interval <DURATION>'"),
             ("interval = 1", "c.toml:1:12: 'interval' is of type integer: expected a string in quotes"),
             ("seed = '7'", "c.toml:1:8: 'seed' is of type string: expected a whole number"),
