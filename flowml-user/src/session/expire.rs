@@ -95,8 +95,9 @@ impl Sessions {
         if let Some((stats, initiator)) = session.record.stats().zip(initiator) {
             let contents =
                 if reason == EndReason::ActiveTimeout { session.contents.clone() } else { session.contents.take() };
+            let (key, stats, tunnel) = (session.key, *stats, session.tunnel.clone());
             let windows = session.windows.take();
-            self.ended.push(Ended { key: session.key, stats: *stats, contents, windows, initiator, reason, continues });
+            self.ended.push(Ended { key, stats, contents, tunnel, windows, initiator, reason, continues });
         }
         session.record = Record::Further(None);
         if let Some(first_sender) = first_sender {
