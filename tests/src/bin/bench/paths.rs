@@ -75,7 +75,7 @@ pub(crate) fn measure(object: &[u8], effort: Effort) -> Result<Paths> {
 
 /// A table with room for a fraction of the flows.
 fn full(object: &[u8]) -> Result<KernelTable> {
-    let mut table = KernelTable::load(object, Some(ROOM), None, Boundaries::new(NEVER, NEVER))?;
+    let mut table = KernelTable::load(object, Some(ROOM), None, None, Boundaries::new(NEVER, NEVER))?;
     for name in ["empty", "table"] {
         programs::load(table.ebpf(), name)?;
     }
