@@ -2,3 +2,4 @@
 
 pub(crate) mod held_out;
 pub(crate) mod probability;
+mod sorted;

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::sorted::Sorted;
 use crate::learning::checked::{Checked, Outcome, SHARES, all_within, any, checked, within};
 use crate::learning::sample::sample;
 
@@ -56,7 +57,7 @@ const EXTREME: f64 = 0.01;
 #[serde(from = "Recent", into = "Recent")]
 pub(crate) struct Calibration {
     recent: Recent,
-    sorted: Vec<f64>,
+    sorted: Sorted,
     tail: Tail,
 }
 
@@ -157,14 +158,15 @@ impl Calibration {
     /// The number of scores on which the probability is based.
     #[must_use]
     pub(crate) fn len(&self) -> usize {
-        self.sorted.len()
+        self.sorted.values().len()
     }
 
     /// The probability that a normal row scores at least `score`.
     #[must_use]
     pub(crate) fn probability(&self, score: f64) -> f64 {
-        let n = self.sorted.len() as f64 + 1.0;
-        let above = self.sorted.len() - self.sorted.partition_point(|s| *s < score);
+        let sorted = self.sorted.values();
+        let n = sorted.len() as f64 + 1.0;
+        let above = sorted.len() - sorted.partition_point(|s| *s < score);
         let conformal = (1 + above) as f64 / n;
         if above >= COUNTED || root(score) <= self.tail.start {
             return conformal;
@@ -207,43 +209,43 @@ impl Calibration {
             true
         };
         if enters {
-            self.recent.push(if self.is_anomaly(probability) { score.min(self.tail.quantile(alpha)) } else { score });
+            self.take(if self.is_anomaly(probability) { score.min(self.tail.quantile(alpha)) } else { score });
         }
         enters
     }
 
     /// Adds a score, however unusual it is.
     pub(crate) fn take(&mut self, score: f64) {
-        self.recent.push(score);
+        self.sorted.replace(self.recent.push(score), score);
     }
 
     /// Recomputes the sorted scores and the tail from all scores added so far.
     pub(crate) fn refresh(&mut self) {
-        self.sorted.clone_from(&self.recent.scores);
-        self.sorted.sort_unstable_by(f64::total_cmp);
-        self.tail = Tail::fit(&self.sorted);
+        self.sorted.refresh();
+        self.tail = Tail::fit(self.sorted.values());
     }
 }
 
 impl Recent {
-    fn push(&mut self, score: f64) {
+    /// Adds a score and returns the one that it replaces, if the ring does not grow.
+    fn push(&mut self, score: f64) -> Option<f64> {
         if self.stand_ins == 0 && self.scores.len() < self.capacity {
             self.scores.push(score);
-        } else {
-            self.scores[self.next] = score;
-            self.stand_ins = self.stand_ins.saturating_sub(1);
-            // After the last substitute was replaced, the oldest score is the first one again.
-            self.next = (self.next + 1) % self.scores.len();
+            return None;
         }
+        let replaced = std::mem::replace(&mut self.scores[self.next], score);
+        self.stand_ins = self.stand_ins.saturating_sub(1);
+        // After the last substitute was replaced, the oldest score is the first one again.
+        self.next = (self.next + 1) % self.scores.len();
+        Some(replaced)
     }
 }
 
 impl From<Recent> for Calibration {
     fn from(recent: Recent) -> Self {
-        let tail = Tail::fit(&[]);
-        let mut calibration = Self { recent, sorted: Vec::new(), tail };
-        calibration.refresh();
-        calibration
+        let sorted = Sorted::new(recent.scores.clone());
+        let tail = Tail::fit(sorted.values());
+        Self { recent, sorted, tail }
     }
 }
 

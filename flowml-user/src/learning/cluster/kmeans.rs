@@ -5,6 +5,7 @@ use std::ops::Range;
 use linfa::DatasetBase;
 use linfa::traits::{Fit, Predict};
 use linfa_clustering::{KMeans, KMeansInit};
+use multiversion::multiversion;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256Plus;
@@ -185,17 +186,7 @@ impl Clusters {
     /// The cluster with the lowest score.
     #[must_use]
     pub(crate) fn nearest(&self, vector: &[f64]) -> Nearest {
-        let mut best = Nearest { cluster: 0, score: f64::INFINITY, distance2: 0.0 };
-        let mut first = 0;
-        while first < self.k {
-            first += match self.k - first {
-                8.. => self.try_block::<8>(vector, first, &mut best),
-                4.. => self.try_block::<4>(vector, first, &mut best),
-                2.. => self.try_block::<2>(vector, first, &mut best),
-                _ => self.try_block::<1>(vector, first, &mut best),
-            };
-        }
-        best
+        nearest(self, vector)
     }
 
     /// The same for a row of an array.
@@ -206,7 +197,7 @@ impl Clusters {
     }
 
     /// Replaces `best` by one of the `N` clusters from `first` on that has a lower score. Returns `N`.
-    #[inline]
+    #[inline(always)]
     fn try_block<const N: usize>(&self, vector: &[f64], first: usize, best: &mut Nearest) -> usize {
         let half = self.width / 2;
         let mut sums = [0.0; N];
@@ -262,6 +253,24 @@ impl Clusters {
             self.rarity[cluster] = -self.share(cluster).ln();
         }
     }
+}
+
+/// The cluster with the lowest score. The result is the same on every processor, as no number depends on how many of
+/// them are computed at a time.
+#[multiversion(targets("x86_64+avx2"))]
+fn nearest(clusters: &Clusters, vector: &[f64]) -> Nearest {
+    let mut best = Nearest { cluster: 0, score: f64::INFINITY, distance2: 0.0 };
+    let mut first = 0;
+    while first < clusters.k {
+        first += match clusters.k - first {
+            16.. => clusters.try_block::<16>(vector, first, &mut best),
+            8.. => clusters.try_block::<8>(vector, first, &mut best),
+            4.. => clusters.try_block::<4>(vector, first, &mut best),
+            2.. => clusters.try_block::<2>(vector, first, &mut best),
+            _ => clusters.try_block::<1>(vector, first, &mut best),
+        };
+    }
+    best
 }
 
 /// The number of clusters with the best silhouette on a sample of the rows.

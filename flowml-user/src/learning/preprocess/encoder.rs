@@ -1,5 +1,7 @@
 //! Scales a row in straight loops over columns of one kind, which are made of the fitted scales.
 
+use multiversion::multiversion;
+
 use super::context::Context;
 use super::defined::{defined, transformed};
 use super::number::Number;
@@ -10,6 +12,14 @@ use super::parameters::{CLIP, HOT};
 struct Place {
     column: usize,
     feature: usize,
+}
+
+/// Replaces each number by its difference from the middle, in units of the scale.
+#[multiversion(targets("x86_64+avx2"))]
+fn standardize(encoded: &mut [f64], middles: &[f64], scales: &[f64]) {
+    for ((feature, middle), scale) in encoded.iter_mut().zip(middles).zip(scales) {
+        *feature = ((*feature - middle) / scale).clamp(-CLIP, CLIP);
+    }
 }
 
 /// The columns by kind. Most columns are not encoded, so a loop over all would spend its time on branches.
@@ -73,8 +83,6 @@ impl Encoder {
                 own[values.binary_search_by(|v| v.total_cmp(&value)).unwrap_or(values.len())] = HOT;
             }
         }
-        for ((feature, middle), scale) in encoded.iter_mut().zip(&self.middles).zip(&self.scales) {
-            *feature = ((*feature - middle) / scale).clamp(-CLIP, CLIP);
-        }
+        standardize(encoded, &self.middles, &self.scales);
     }
 }
