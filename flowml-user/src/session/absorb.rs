@@ -9,9 +9,10 @@ use super::beginning::BeginWindows;
 use super::connection::Connection;
 use super::contents::Contents;
 use super::ended::{Kept, Standing};
-use super::initiator::{Initiator, InitiatorRule, Known, informed, informed_opened};
+use super::initiator::{Initiator, InitiatorRule, Known, Signs, informed, informed_opened};
 use super::open::{Record, Session};
 use super::sessions::Sessions;
+use super::statistics::Statistics;
 use super::timers::Timers;
 use crate::process::prefetch::prefetch;
 
@@ -148,9 +149,10 @@ impl Sessions {
         session.known.quoted = session.known.quoted.or(quoted);
         if let Some(contents) = contents {
             let own = session.contents.get_or_insert_default();
-            own.follow(session.record.stats(), partial, contents);
+            let before = session.record.statistics().map(Statistics::stats);
+            own.follow(before.as_ref(), partial, contents);
         }
-        if session.record.stats().is_none() {
+        if session.record.statistics().is_none() {
             self.begun.push(number);
         }
         session.record.absorb(partial);
@@ -179,7 +181,7 @@ impl Sessions {
         connection.absorb(partial);
         let mut session = Session {
             key: *key,
-            record: Record::First(*partial),
+            record: Record::First(Statistics::of(partial)),
             known: Known { earlier: self.earlier(key, partial), quoted },
             sent: [false; 2],
             connection,
@@ -203,9 +205,10 @@ impl Sessions {
     /// The state of a flow of one packet that gets no session. Earlier sessions with this key are not considered.
     fn pass_by(&mut self, key: &FlowKey, partial: &FlowStats, quoted: Option<Sender>) -> Standing {
         self.overflow.passed_by += 1;
+        let signs = Signs::of(partial);
         let initiator = match self.rules.initiator {
-            InitiatorRule::Evidence => Initiator::known(key, partial, Known { earlier: None, quoted }),
-            InitiatorRule::FirstPacket => Initiator::first(partial),
+            InitiatorRule::Evidence => Initiator::known(key, &signs, Known { earlier: None, quoted }),
+            InitiatorRule::FirstPacket => Initiator::first(&signs),
         };
         let answered = partial.direction(initiator.sender.opposite()).packets > 0;
         Standing { new: true, initiator: initiator.sender, answered, about_sender: false }

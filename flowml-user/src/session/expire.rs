@@ -92,11 +92,12 @@ impl Sessions {
         let first_sender = initiator.map(|found| found.sender).or(session.known.earlier);
         session.known.earlier = first_sender;
         let continues = matches!(session.record, Record::Further(_));
-        if let Some((stats, initiator)) = session.record.stats().zip(initiator) {
+        if let Some((statistics, initiator)) = session.record.statistics().zip(initiator) {
+            let stats = statistics.stats();
             let contents =
                 if reason == EndReason::ActiveTimeout { session.contents.clone() } else { session.contents.take() };
             let windows = session.windows.take();
-            self.ended.push(Ended { key: session.key, stats: *stats, contents, windows, initiator, reason, continues });
+            self.ended.push(Ended { key: session.key, stats, contents, windows, initiator, reason, continues });
         }
         session.record = Record::Further(None);
         if let Some(first_sender) = first_sender {

@@ -78,16 +78,16 @@ impl Initiator {
     /// The initiator of a flow, only from its packets.
     #[must_use]
     pub fn of(key: &FlowKey, stats: &FlowStats) -> Self {
-        Self::known(key, stats, Known::default())
+        Self::known(key, &Signs::of(stats), Known::default())
     }
 
     /// The initiator by the strongest evidence. A multicast or broadcast address is never an initiator, so evidence for
     /// one is ignored.
-    pub(super) fn known(key: &FlowKey, stats: &FlowStats, known: Known) -> Self {
+    pub(super) fn known(key: &FlowKey, signs: &Signs, known: Known) -> Self {
         type Rule<'a> = (Evidence, &'a dyn Fn() -> Option<Sender>);
         let rules: [Rule<'_>; 6] = [
-            (Evidence::Syn, &|| alone(syn_senders(stats).0)),
-            (Evidence::SynAck, &|| alone(syn_senders(stats).1).map(Sender::opposite)),
+            (Evidence::Syn, &|| alone(signs.syns)),
+            (Evidence::SynAck, &|| alone(signs.syn_acks).map(Sender::opposite)),
             (Evidence::IcmpType, &|| asking(key)),
             (Evidence::IcmpError, &|| known.quoted),
             (Evidence::Continues, &|| known.earlier),
@@ -97,24 +97,42 @@ impl Initiator {
             let sender = rule().filter(|sender| !is_group(key.endpoint(*sender).address))?;
             Some(Self { sender, by })
         });
-        found.unwrap_or_else(|| Self::first(stats))
+        found.unwrap_or_else(|| Self::first(signs))
     }
 
     /// The sender of the first packet.
-    pub(super) const fn first(stats: &FlowStats) -> Self {
-        Self { sender: first_sender(stats), by: Evidence::FirstPacket }
+    pub(super) const fn first(signs: &Signs) -> Self {
+        Self { sender: signs.first, by: Evidence::FirstPacket }
     }
 }
 
-const fn first_sender(stats: &FlowStats) -> Sender {
-    if stats.first_sender == Sender::Lower as u8 { Sender::Lower } else { Sender::Upper }
+/// What the packets of a flow show about its initiator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Signs {
+    /// The sender of the first packet.
+    first: Sender,
+    /// The senders of a SYN without ACK.
+    syns: [bool; 2],
+    /// The senders of only SYNs with ACK.
+    syn_acks: [bool; 2],
 }
 
-/// The senders of a SYN without ACK, and the senders of only SYNs with ACK.
-fn syn_senders(stats: &FlowStats) -> ([bool; 2], [bool; 2]) {
-    let bare = [0, 1].map(|sender| stats.syn_senders >> sender & 1 == 1);
-    let any = stats.directions.each_ref().map(|direction| direction.flags[bit(SYN)] > 0);
-    (bare, [any[0] && !bare[0], any[1] && !bare[1]])
+impl Signs {
+    /// From the fields of [`FlowStats`], and whether each endpoint sent a SYN of any kind.
+    pub(super) const fn new(first_sender: u8, syn_senders: u8, [lower, upper]: [bool; 2]) -> Self {
+        let syns = [syn_senders & 1 == 1, syn_senders >> 1 & 1 == 1];
+        Self { first: sender(first_sender), syns, syn_acks: [lower && !syns[0], upper && !syns[1]] }
+    }
+
+    pub(super) const fn of(stats: &FlowStats) -> Self {
+        let [lower, upper] = &stats.directions;
+        let any = [lower.flags[bit(SYN)] > 0, upper.flags[bit(SYN)] > 0];
+        Self::new(stats.first_sender, stats.syn_senders, any)
+    }
+}
+
+const fn sender(number: u8) -> Sender {
+    if number == Sender::Lower as u8 { Sender::Lower } else { Sender::Upper }
 }
 
 /// The only sender that is set; `None` if no sender or both senders are set.
@@ -149,7 +167,7 @@ fn is_group(address: Address) -> bool {
 
 /// The endpoint that ICMP errors inform. `None` for other flows.
 pub(crate) const fn informed(key: &FlowKey, stats: &FlowStats) -> Option<Sender> {
-    let sender = first_sender(stats);
+    let sender = sender(stats.first_sender);
     let is_error = !key.later_fragment() && is_icmp_error(key.protocol(), key.endpoint(sender).port as u8);
     if is_error { Some(sender.opposite()) } else { None }
 }

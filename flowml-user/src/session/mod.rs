@@ -24,6 +24,7 @@ pub(crate) mod samples;
 mod saved;
 mod services;
 mod sessions;
+mod statistics;
 #[cfg(test)]
 mod tests;
 mod timeouts;

@@ -7,29 +7,30 @@ use super::beginning::BeginWindows;
 use super::connection::Connection;
 use super::contents::Contents;
 use super::ended::Standing;
-use super::initiator::{Initiator, InitiatorRule, Known};
+use super::initiator::{Initiator, InitiatorRule, Known, Signs};
+use super::statistics::Statistics;
 
 /// The open record of a session.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Record {
     /// The first record of the session.
-    First(FlowStats),
+    First(Statistics),
     /// A record after an active timeout. It has no statistics until a packet comes.
-    Further(Option<FlowStats>),
+    Further(Option<Statistics>),
 }
 
 impl Record {
-    pub(super) fn stats(&self) -> Option<&FlowStats> {
+    pub(super) fn statistics(&self) -> Option<&Statistics> {
         match self {
-            Self::First(stats) => Some(stats),
-            Self::Further(stats) => stats.as_ref(),
+            Self::First(statistics) => Some(statistics),
+            Self::Further(statistics) => statistics.as_ref(),
         }
     }
 
     pub(super) fn absorb(&mut self, partial: &FlowStats) {
         match self {
-            Self::First(stats) | Self::Further(Some(stats)) => stats.follow(partial),
-            Self::Further(none) => *none = Some(*partial),
+            Self::First(statistics) | Self::Further(Some(statistics)) => statistics.follow(partial),
+            Self::Further(none) => *none = Some(Statistics::of(partial)),
         }
     }
 }
@@ -53,15 +54,15 @@ pub(super) struct Session {
 impl Session {
     /// Whether the session consists of one packet.
     pub(super) fn is_slight(&self) -> bool {
-        matches!(&self.record, Record::First(stats) if stats.packets() == 1)
+        matches!(&self.record, Record::First(statistics) if statistics.packets() == 1)
     }
 
     /// The initiator, by the open record. `None` for a further record without packets.
     pub(super) fn initiator(&self, rule: InitiatorRule) -> Option<Initiator> {
-        let stats = self.record.stats()?;
+        let signs = self.record.statistics()?.signs();
         Some(match rule {
-            InitiatorRule::Evidence => Initiator::known(&self.key, stats, self.known),
-            InitiatorRule::FirstPacket => Initiator::first(stats),
+            InitiatorRule::Evidence => Initiator::known(&self.key, &signs, self.known),
+            InitiatorRule::FirstPacket => Initiator::first(&signs),
         })
     }
 
@@ -70,7 +71,7 @@ impl Session {
         for (sent, direction) in self.sent.iter_mut().zip(&partial.directions) {
             *sent |= direction.packets > 0;
         }
-        let initiator = self.initiator(rule).unwrap_or_else(|| Initiator::first(partial)).sender;
+        let initiator = self.initiator(rule).unwrap_or_else(|| Initiator::first(&Signs::of(partial))).sender;
         Standing { new, initiator, answered: self.sent[initiator.opposite() as usize], about_sender: false }
     }
 
@@ -80,13 +81,13 @@ impl Session {
         rule: InitiatorRule,
         of: &impl Fn(&FlowKey, &FlowStats, Standing) -> BeginWindows,
     ) {
-        if let (None, Some(stats), Some(Initiator { sender, .. })) =
-            (self.windows, self.record.stats(), self.initiator(rule))
+        if let (None, Some(statistics), Some(Initiator { sender, .. })) =
+            (self.windows, self.record.statistics(), self.initiator(rule))
         {
             let new = matches!(self.record, Record::First(_));
             let answered = self.sent[sender.opposite() as usize];
             let standing = Standing { new, initiator: sender, answered, about_sender: false };
-            self.windows = Some(of(&self.key, stats, standing));
+            self.windows = Some(of(&self.key, &statistics.stats(), standing));
         }
     }
 }

@@ -34,8 +34,8 @@ impl Rules {
     /// The time and the reason of the end of the session or its record, if no further packet comes.
     pub(super) fn deadline(&self, session: &Session) -> (u64, EndReason) {
         let idle = (session.last_ns.saturating_add(self.idle_ns), EndReason::IdleTimeout);
-        let active = session.record.stats().map_or(idle, |stats| {
-            let active_ns = stats.first_ns().saturating_add(self.active_ns);
+        let active = session.record.statistics().map_or(idle, |statistics| {
+            let active_ns = statistics.first_ns().saturating_add(self.active_ns);
             (self.boundaries.slot_from(active_ns), EndReason::ActiveTimeout)
         });
         let end = if self.end_by_flags && session.connection.is_closed() {

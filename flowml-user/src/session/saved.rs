@@ -30,8 +30,10 @@ pub struct Left {
 impl Session {
     /// Packets and bytes in the open record.
     fn counted(&self) -> Count {
-        let stats = self.record.stats();
-        stats.map_or_else(Count::default, |stats| Count { packets: stats.packets(), bytes: stats.frame_bytes() })
+        self.record.statistics().map_or_else(Count::default, |statistics| Count {
+            packets: statistics.packets(),
+            bytes: statistics.frame_bytes(),
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! All open sessions.
 
 use flowml_common::content::PayloadLimit;
-use flowml_common::flow::FlowKey;
+use flowml_common::flow::{FlowKey, FlowStats};
 
 use super::contents::Contents;
 use super::ended::Ended;
@@ -18,11 +18,12 @@ pub const DEFAULT_CAPACITY: usize = 1 << 20;
 /// The largest size of index and timers for one session, in bytes. Hash tables and vectors are at least half full.
 const INDEX: usize = 3 * Index::BYTES_OF_ONE + 4 * size_of::<u32>();
 
-/// Memory of one session, in bytes: about 1 KiB, and the kept payload of both directions.
+/// The largest memory of one session, in bytes: about 1 KiB, and the kept payload of both directions. A session of few
+/// packets takes half of that.
 #[must_use]
 pub(crate) fn bytes_of_one(payload: Option<PayloadLimit>) -> usize {
     let contents = payload.map_or(0, |limit| size_of::<Contents>() + 2 * limit.bytes() as usize);
-    size_of::<Option<Session>>() + INDEX + contents
+    size_of::<Option<Session>>() + size_of::<FlowStats>() + INDEX + contents
 }
 
 /// All open sessions. Times are in ns of the capture's clock.
