@@ -10,7 +10,8 @@ false-positive rates are those of benign rows at the requested rates of 1 % and 
 detectors is a quantile of the scores of held-out rows.
 
 A half has too few rows for a rate of 0.1 %. So the rates of flowml's k-means are also measured in five folds: each benign
-capture is scored by a model of the other four folds, and the rates are those of all benign rows together.
+capture is scored by a model of the other four folds, and the rates are those of all benign rows together. Benign rows of the
+captures with attacks are scored in every fold.
 
 With DIVISIONS, only flowml's k-means is measured, on this many random divisions into halves. The printed values are the mean
 of all rounds and the standard deviation of the divisions.
@@ -167,7 +168,7 @@ def halves_of(benign):
 
 
 def of_folds(flowml, labels, benign, attacks, scratch):
-    """Prints the rates of flowml's k-means in all benign rows, each scored by a model of the other folds."""
+    """The rates of flowml's k-means in all benign rows, each scored by a model of the other folds, as a line of text."""
     folds = [benign[fold::FOLDS] for fold in range(FOLDS)]
     rows, alarms = 0, dict.fromkeys(FPRS, 0.0)
     for judged in folds:
@@ -177,7 +178,7 @@ def of_folds(flowml, labels, benign, attacks, scratch):
         for fpr in FPRS:
             alarms[fpr] += figures[f"FPR@{fpr}"] * figures["rows"]
     shares = ", ".join(f"{100 * alarms[fpr] / rows:.3f} % at {100 * float(fpr):g} %" for fpr in FPRS)
-    print(f"\n{FOLDS} folds, flowml kmeans: of {rows} benign rows {shares}")
+    return f"{FOLDS} folds, flowml kmeans: of {rows} benign rows {shares}"
 
 
 def of_divisions(flowml, given, benign, attacks, number):
@@ -220,6 +221,7 @@ def main():
             own, truth = zip(*(table[path] for path in [*judged, *attacks]))
             train = numpy.concatenate([table[path][0] for path in learnt])
             rounds.append(figures | by_peers(train, numpy.concatenate(own), numpy.concatenate(truth)))
+        in_folds = of_folds(flowml, labels, benign, attacks, scratch)
     mean = lambda of: numpy.mean([of(figures) for figures in rounds])
     numbers = ["AUROC", *(f"{rate}@{fpr}" for rate in ("TPR", "FPR") for fpr in FPRS)]
     print(f"{'detector':<30}" + "".join(f"{number:>11}" for number in numbers))
@@ -230,10 +232,7 @@ def main():
     for name in rounds[0]:
         values = (mean(lambda figures: figures[name]["classes"][label]) for label in labels)
         print(f"{name:<30}" + "".join(f"{value:>16.4f}" for value in values))
-    with tempfile.TemporaryDirectory() as name:
-        labels = Path(name) / "labels.csv"
-        label_list(given, labels)
-        of_folds(flowml, labels, benign, attacks, Path(name))
+    print(f"\n{in_folds}")
 
 
 if __name__ == "__main__":

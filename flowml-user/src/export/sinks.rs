@@ -168,11 +168,7 @@ impl Sinks {
         if !self.takes_rows() {
             return;
         }
-        let row = row();
-        let judged = match &mut self.pseudonyms {
-            Some(pseudonyms) => (pseudonyms.flow(row), verdict),
-            None => (row, verdict),
-        };
+        let judged = (shown(&mut self.pseudonyms, row(), Pseudonyms::flow), verdict);
         match &mut self.batch {
             Batch::Flows(rows) => rows.push(judged),
             _ => self.begin_batch(Batch::of_flow(judged)),
@@ -193,10 +189,7 @@ impl Sinks {
         if !self.takes_rows() {
             return;
         }
-        let aggregate = match &mut self.pseudonyms {
-            Some(pseudonyms) => pseudonyms.aggregate(aggregate),
-            None => aggregate,
-        };
+        let aggregate = shown(&mut self.pseudonyms, aggregate, Pseudonyms::aggregate);
         match &mut self.batch {
             Batch::Aggregates(rows) => rows.push(aggregate),
             _ => self.begin_batch(Batch::Aggregates(vec![aggregate])),
@@ -215,10 +208,7 @@ impl Sinks {
         if !self.takes_rows() {
             return;
         }
-        let window = match &mut self.pseudonyms {
-            Some(pseudonyms) => pseudonyms.host(window),
-            None => window,
-        };
+        let window = shown(&mut self.pseudonyms, window, Pseudonyms::host);
         match &mut self.batch {
             Batch::Hosts(rows) => rows.push((window, clock, verdict)),
             _ => self.begin_batch(Batch::Hosts(vec![(window, clock, verdict)])),
@@ -237,10 +227,7 @@ impl Sinks {
         if self.outlets.is_empty() {
             return;
         }
-        let incident = match &mut self.pseudonyms {
-            Some(pseudonyms) => pseudonyms.incident(incident),
-            None => incident,
-        };
+        let incident = shown(&mut self.pseudonyms, incident, Pseudonyms::incident);
         match &mut self.batch {
             Batch::Incidents(rows) => rows.push((stage, incident, clock)),
             _ => self.begin_batch(Batch::Incidents(vec![(stage, incident, clock)])),
@@ -368,5 +355,13 @@ impl Sinks {
             lossy.map(|outlet| (outlet.rows().1, outlet.target().to_string())).unzip();
         let lost = SinkError::Lost { rows: rows.iter().sum(), destinations: names.join(", ") };
         (!names.is_empty()).then_some(lost)
+    }
+}
+
+/// The value as outputs get it: `replace` is applied if there are pseudonyms.
+fn shown<T>(pseudonyms: &mut Option<Pseudonyms>, value: T, replace: fn(&mut Pseudonyms, T) -> T) -> T {
+    match pseudonyms {
+        Some(pseudonyms) => replace(pseudonyms, value),
+        None => value,
     }
 }

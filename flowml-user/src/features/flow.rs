@@ -5,7 +5,7 @@ use std::ops::Range;
 use flowml_common::headers::protocol;
 
 use super::Learn::{Category, LogScaled, Never, Ratio, RatioOf, WithinGroup};
-use super::{Feature, Learn, count, real, share};
+use super::{Feature, count, real, share};
 use crate::record::{FlowRecord, TcpFlag};
 use crate::session::{BeginWindows, HostCounts, SlowCounts};
 
@@ -34,7 +34,7 @@ impl FlowRow {
 /// group by group, and within a group direction by direction.
 macro_rules! flow_features {
     ($(group [$(
-        $name:literal, $unit:literal, $both:ident, $one:ident,
+        $name:literal, $unit:literal, $both:expr, $one:expr,
             $type:ident |$traffic:ident| $value:expr, $before:literal $after:literal;
     )*])* others [$($other:expr,)*]) => { &[
         $(
@@ -48,7 +48,7 @@ macro_rules! flow_features {
         $($other,)*
     ] };
     ($direction:ident $prefix:literal $sender:literal:
-        $name:literal, $unit:literal, $learn:ident,
+        $name:literal, $unit:literal, $learn:expr,
         $type:ident |$traffic:ident| $value:expr, $before:literal $after:literal) => {
         Feature {
             nfstream: true,
@@ -62,10 +62,6 @@ macro_rules! flow_features {
         }
     };
 }
-
-/// Learnt in comparison with other flows of the service.
-#[expect(non_upper_case_globals, reason = "it stands in the table beside the variants of `Learn`")]
-const WithinService: Learn = WithinGroup("service");
 
 /// The features of a flow, and how each is learnt.
 ///
@@ -83,7 +79,7 @@ pub const FLOW_FEATURES: &[Feature<FlowRow>] = flow_features! {
         "first_seen_ms", "ms", Never, Never, count |of| of.first_ms, "Unix time of the first packet" "";
         "last_seen_ms", "ms", Never, Never, count |of| of.last_ms, "Unix time of the last packet" "";
         "duration_ms", "ms", LogScaled, Never, real |of| of.duration_ms(), "From the first packet" " to the last";
-        "packets", "packets", WithinService, LogScaled, count |of| of.packets, "Packets" "";
+        "packets", "packets", WithinGroup("service"), LogScaled, count |of| of.packets, "Packets" "";
         "bytes", "bytes", Never, LogScaled, count |of| of.ip_bytes, "IP bytes" "";
     ]
     group [

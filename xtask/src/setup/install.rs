@@ -29,8 +29,7 @@ pub(super) fn install(workspace: &Workspace, wanted: &[Thing]) -> Result<()> {
     let tools = wanted.iter().filter(|thing| matches!(thing.source, Source::Package(_)));
     // Two tools may belong to one package.
     let packages: BTreeSet<String> = tools.flat_map(|thing| packages_of(thing.source)).collect();
-    let mut outcomes = vec![install_packages(&packages.iter().cloned().collect::<Vec<_>>())];
-    outcomes.push(end_services(&packages));
+    let mut outcomes = vec![install_packages(&packages.into_iter().collect::<Vec<_>>())];
     outcomes.extend(wanted.iter().map(|thing| install_thing(workspace, thing.source)));
     let errors: Vec<String> = outcomes.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")).collect();
     if !errors.is_empty() {
@@ -41,12 +40,13 @@ pub(super) fn install(workspace: &Workspace, wanted: &[Thing]) -> Result<()> {
 
 /// Installs the packages. A package that conflicts with an installed one does not prevent the others.
 fn install_packages(packages: &[String]) -> Result<()> {
-    apt::install(packages).or_else(|error| {
+    let install = |packages: &[String]| apt::install(packages).and_then(|()| end_services(packages));
+    install(packages).or_else(|error| {
         let installable = apt::installable(packages);
         if installable.len() == packages.len() {
             return Err(error);
         }
-        apt::install(&installable)?;
+        install(&installable)?;
         let refused = packages.iter().filter(|package| !installable.contains(package)).cloned();
         bail!("apt would remove installed packages for {}", refused.collect::<Vec<_>>().join(", "))
     })
@@ -72,11 +72,11 @@ fn install_thing(workspace: &Workspace, source: Source) -> Result<()> {
 
 /// Stops the services that packages have just installed and started, and disables them. The tests start the programs
 /// inside namespaces. Without systemd no service was started.
-fn end_services(brought: &BTreeSet<String>) -> Result<()> {
+fn end_services(brought: &[String]) -> Result<()> {
     if !Path::new("/run/systemd/system").exists() {
         return Ok(());
     }
-    for (_, service) in SERVICES.iter().filter(|(package, _)| brought.contains(*package)) {
+    for (_, service) in SERVICES.iter().filter(|(package, _)| brought.iter().any(|own| own == package)) {
         shell::run(shell::as_root("systemctl").args(["disable", "--now", "--quiet", service]))?;
     }
     Ok(())

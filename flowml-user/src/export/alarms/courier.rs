@@ -2,7 +2,6 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use super::super::backoff::Backoff;
 use super::super::batch::IncidentEvent;
 use super::super::origin::Origin;
 use super::super::pace::Pace;
-use super::super::remote::Failure;
+use super::super::remote::{self, Failure};
 use super::event::Event;
 use super::receive::Receive;
 use crate::incident::State;
@@ -309,16 +308,13 @@ impl Shared {
     }
 }
 
-/// Makes an attempt at a task. `Ok(false)` if there is nothing to repeat. A panic is a failure that may pass: the HTTP
-/// client panics if the system has no further thread to resolve a name.
+/// Makes an attempt at a task. `Ok(false)` if there is nothing to repeat.
 fn attempt(receiver: &mut impl Receive, sender: &Origin, task: &Task, limit: Duration) -> Result<bool, Failure> {
-    let work = || match task {
+    remote::attempt(|| match task {
         Task::Deliver(event) => {
             let (state, incident, clock) = &**event;
             receiver.deliver(&Event { state: *state, incident, clock: *clock, sender }, limit).map(|()| true)
         }
         Task::Repeat => receiver.repeat(limit),
-    };
-    let failed = || Err(Failure::Later("the attempt ended with an internal error".to_owned()));
-    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| failed())
+    })
 }

@@ -10,7 +10,7 @@ mod tls;
 mod wire;
 
 pub(super) use self::connect::connect;
-pub(super) use self::failure::Failure;
+pub(super) use self::failure::{Failure, attempt};
 pub(super) use self::http::{Client, Connections};
 pub(super) use self::resolve::resolve;
 #[cfg(test)]

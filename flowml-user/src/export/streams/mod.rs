@@ -17,7 +17,6 @@ mod rows;
 mod tests;
 
 use std::io;
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -37,7 +36,7 @@ use super::columns::Cell;
 use super::notify::Notify;
 use super::origin::Origin;
 use super::pace::Pace;
-use super::remote::{Failure, resolve};
+use super::remote::{Failure, attempt, resolve};
 use super::report::Summary;
 use super::row::{Row, TakeRow, each_row};
 use super::target::{Peer, RowPeer};
@@ -214,15 +213,12 @@ impl RowStream {
         self.waiting.len()
     }
 
-    /// Makes an attempt. A panic is a failure that may pass: the HTTP client panics if the system has no further thread to
-    /// resolve a name.
+    /// Makes an attempt.
     fn attempt(&mut self) -> Result<Refused, Failure> {
         let limit =
             self.account.ended().map_or(LIMIT, |ended| (ended + LAST).saturating_duration_since(Instant::now()));
         let Self { peer, waiting, account, .. } = self;
-        let work = || account.wait_in(|| peer.deliver(waiting, limit.min(LIMIT)));
-        let failed = || Err(Failure::Later("the attempt ended with an internal error".to_owned()));
-        panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| failed())
+        attempt(|| account.wait_in(|| peer.deliver(waiting, limit.min(LIMIT))))
     }
 
     /// Whether an attempt is made now.

@@ -113,15 +113,20 @@ fn events(number: usize) -> Batch {
     Batch::Incidents(vec![(State::Open, incident(), clock()); number])
 }
 
-#[test]
-fn rows_are_those_of_json_lines_with_agent_generation_and_sequence() {
+/// A flow that is an anomaly: two rows.
+fn anomalous_flow() -> Batch {
     let mut upstream = Upstream::new();
     let mut sinks =
         crate::export::Sinks::open(&[], crate::features::FlowColumns::Headers, Pace::Live).expect("nothing");
     upstream.absorb(&sample::exchange(1, 9), &mut sinks);
     let flows = upstream.flows().into_iter().map(|row| (row, Some(verdict(true)))).collect();
+    Batch::Flows(flows)
+}
+
+#[test]
+fn rows_are_those_of_json_lines_with_agent_generation_and_sequence() {
     let mut site = Site::new(Pace::Live, []);
-    site.stream.take(&Batch::Flows(flows), 7);
+    site.stream.take(&anomalous_flow(), 7);
     site.stream.take(&events(1), 9);
     let summary = Summary { totals: totals(), rows: RowCounts::default(), collectors: Vec::new(), losses: Vec::new() };
     site.stream.summary(&summary, 10);
@@ -229,14 +234,9 @@ fn contents(bytes: &[u8], number: u64) -> Vec<&[u8]> {
 
 #[test]
 fn a_log_record_has_the_names_of_the_semantic_conventions() {
-    let mut upstream = Upstream::new();
-    let mut sinks =
-        crate::export::Sinks::open(&[], crate::features::FlowColumns::Headers, Pace::Live).expect("nothing");
-    upstream.absorb(&sample::exchange(1, 9), &mut sinks);
-    let flows = upstream.flows().into_iter().map(|row| (row, Some(verdict(true)))).collect();
     let mut site = Site::new(Pace::Live, []);
     site.stream.encoding = Encoding::Otlp;
-    site.stream.take(&Batch::Flows(flows), 0);
+    site.stream.take(&anomalous_flow(), 0);
     site.stream.flush();
     let record = site.stand.0.lock().expect("no panic");
     let names = |row: &[u8]| -> Vec<String> {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::few::Few;
 use super::groups::Groups;
+use crate::features::Learn;
 use crate::learning::checked::{Outcome, any, within};
 
 /// The dependence of a number on another column. `C` identifies that column.
@@ -17,6 +18,24 @@ pub(super) enum Context<C> {
 }
 
 impl<C> Context<C> {
+    /// Fits on pairs of a number and the value in the other column. No spread is smaller than `floor`. `None` if the meaning of
+    /// the numbers depends on no other column.
+    pub(super) fn fit(learn: Learn, column: C, pairs: impl Iterator<Item = (f64, f64)>, floor: f64) -> Option<Self> {
+        match learn {
+            Learn::RatioOf(_) => Some(Self::Few(Few::fit(column, pairs))),
+            Learn::WithinGroup(_) => Some(Self::Groups(Groups::fit(column, pairs, floor))),
+            Learn::Never | Learn::LogScaled | Learn::Ratio | Learn::Category => None,
+        }
+    }
+
+    /// Whether numbers that are learnt in this way have such a context.
+    pub(super) const fn is_of(&self, learn: Learn) -> bool {
+        match self {
+            Self::Few(_) => matches!(learn, Learn::RatioOf(_)),
+            Self::Groups(_) => matches!(learn, Learn::WithinGroup(_)),
+        }
+    }
+
     /// The other column.
     pub(super) const fn column(&self) -> &C {
         match self {

@@ -9,8 +9,6 @@ use super::categories::most_frequent;
 use super::context::Context;
 use super::defined::defined;
 use super::encoder::Encoder;
-use super::few::Few;
-use super::groups::Groups;
 use super::number::Number;
 use super::parameters::{Below, Floors, Scaling};
 use crate::features::{Column, Learn};
@@ -95,24 +93,11 @@ impl Scaler {
         let fit = |(place, column): (usize, &Column)| match column.learn {
             Learn::Never => Scale::Out,
             Learn::Category => fit_one_hot(rows.column(place)),
-            Learn::LogScaled | Learn::Ratio => fit_number(rows.column(place).iter().copied(), column.learn, None),
-            Learn::RatioOf(count) => {
-                let count = place_of(columns, count);
-                fit_dependent(
-                    rows,
-                    place,
-                    column.learn,
-                    count.map(|count| Context::Few(Few::fit(count, pairs(rows, place, count)))),
-                )
-            }
-            Learn::WithinGroup(by) => {
-                let by = place_of(columns, by);
-                fit_dependent(
-                    rows,
-                    place,
-                    column.learn,
-                    by.map(|by| Context::Groups(Groups::fit(by, pairs(rows, place, by), Floors::OF_FEATURES.of(true)))),
-                )
+            learn @ (Learn::LogScaled | Learn::Ratio | Learn::RatioOf(_) | Learn::WithinGroup(_)) => {
+                let other = learn.context().and_then(|name| place_of(columns, name));
+                let floor = Floors::OF_FEATURES.of(true);
+                let context = other.and_then(|other| Context::fit(learn, other, pairs(rows, place, other), floor));
+                fit_number(rows, place, learn, context)
             }
         };
         let columns = columns.iter().enumerate().map(fit).collect();
@@ -127,14 +112,9 @@ impl Scaler {
             (Scale::OneHot { .. }, learn) => learn == Learn::Category,
             (Scale::Number(Number { log, context, .. }), learn) => {
                 let other = learn.context().and_then(|name| place_of(columns, name));
-                let is_same_kind = match context {
-                    None => true,
-                    Some(Context::Few(_)) => matches!(learn, Learn::RatioOf(_)),
-                    Some(Context::Groups(_)) => matches!(learn, Learn::WithinGroup(_)),
-                };
                 !matches!(learn, Learn::Never | Learn::Category)
                     && *log == learn.is_log_scaled()
-                    && is_same_kind
+                    && context.as_ref().is_none_or(|context| context.is_of(learn))
                     && context.as_ref().map(|context| *context.column()) == other
             }
         };
@@ -250,17 +230,12 @@ fn place_of(columns: &[Column], name: &str) -> Option<usize> {
     columns.iter().position(|column| column.name == name)
 }
 
-/// Fits a number whose meaning depends on another column, if there is one.
-fn fit_dependent(rows: ArrayView2<'_, f64>, place: usize, learn: Learn, context: Option<Context<usize>>) -> Scale {
-    let value = |row: ArrayView1<'_, f64>| {
+fn fit_number(rows: ArrayView2<'_, f64>, place: usize, learn: Learn, context: Option<Context<usize>>) -> Scale {
+    let number = |row: ArrayView1<'_, f64>| {
         context.as_ref().map_or(row[place], |context| context.number(row[place], row[*context.column()]))
     };
-    let values: Vec<f64> = rows.outer_iter().map(value).collect();
-    fit_number(values.into_iter(), learn, context)
-}
-
-fn fit_number(values: impl Iterator<Item = f64>, learn: Learn, context: Option<Context<usize>>) -> Scale {
-    Scale::Number(Number::fit(values, learn.is_log_scaled(), context, Scaling::Robust, floor(learn)))
+    let numbers: Vec<f64> = rows.outer_iter().map(number).collect();
+    Scale::Number(Number::fit(numbers.into_iter(), learn.is_log_scaled(), context, Scaling::Robust, floor(learn)))
 }
 
 fn fit_one_hot(column: ArrayView1<'_, f64>) -> Scale {

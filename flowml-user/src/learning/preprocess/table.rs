@@ -13,9 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::categories::most_frequent;
 use super::context::Context;
 use super::defined::defined;
-use super::few::Few;
 use super::frame::{Frame, FrameColumn, Values};
-use super::groups::Groups;
 use super::number::Number;
 use super::parameters::{Height, LARGEST_SLOT, Parameters};
 use crate::features::Learn;
@@ -321,21 +319,10 @@ fn categories(values: &Values) -> Vec<Arc<str>> {
 }
 
 fn fit_column(column: &FrameColumn, frame: &Frame, parameters: &Parameters) -> Slots {
-    let other = column.learn.and_then(Learn::context).and_then(|name| frame.column(name));
+    if let Some((numbers, context)) = dependent(column, frame, parameters) {
+        return fit_number(&numbers, column.learn, Some(context), parameters);
+    }
     match (column.learn, &column.values) {
-        (Some(learn), Values::Numbers(values))
-            if let Some(FrameColumn { name, values: Values::Numbers(others), .. }) = other =>
-        {
-            let pairs = || values.iter().copied().zip(others.iter().copied());
-            let context = match learn {
-                Learn::WithinGroup(_) => {
-                    Context::Groups(Groups::fit(name.clone(), pairs(), parameters.floors.of(true)))
-                }
-                _ => Context::Few(Few::fit(name.clone(), pairs())),
-            };
-            let numbers: Vec<f64> = pairs().map(|(value, other)| context.number(value, other)).collect();
-            fit_number(&numbers, Some(learn), Some(context), parameters)
-        }
         // Without its groups such a number repeats others.
         (Some(Learn::Never | Learn::WithinGroup(_)), _) => Slots::Out { because: LeftOut::Never },
         (Some(Learn::Category), values) => fit_one_hot(values, parameters),
@@ -345,6 +332,16 @@ fn fit_column(column: &FrameColumn, frame: &Frame, parameters: &Parameters) -> S
             None => fit_one_hot(values, parameters),
         },
     }
+}
+
+/// The numbers of a column whose meaning depends on another column of the table, and this dependence.
+fn dependent(column: &FrameColumn, frame: &Frame, parameters: &Parameters) -> Option<(Vec<f64>, Context<String>)> {
+    let learn = column.learn?;
+    let other = frame.column(learn.context()?)?;
+    let (Values::Numbers(values), Values::Numbers(others)) = (&column.values, &other.values) else { return None };
+    let pairs = || values.iter().copied().zip(others.iter().copied());
+    let context = Context::fit(learn, other.name.clone(), pairs(), parameters.floors.of(true))?;
+    Some((pairs().map(|(value, other)| context.number(value, other)).collect(), context))
 }
 
 /// The reason why a text column is left out; `None` if it is used.

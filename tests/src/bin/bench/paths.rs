@@ -1,11 +1,7 @@
 //! Measures the paths of a packet that cost most: many headers, and a full flow table.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
-use flowml_common::time::Boundaries;
 use flowml_tests::frames::{Extension, Frame, Ipv4, Ipv6, Ports, Tcp, ether_type};
-use flowml_user::capture::kernel::KernelTable;
 
 use crate::effort::Effort;
 use crate::programs::{self, Order};
@@ -15,12 +11,9 @@ use crate::table;
 /// Goal: the cost of the slowest normal frame by that of a plain one, both without that of an empty program.
 const SLOWEST_GOAL: f64 = 1.3;
 
-/// Flows of the measurement with a full table, and the entries of that table.
+/// Flows of the measurement with a full table, and the flows for which that table is made.
 const FLOWS: u32 = 1 << 16;
-const ROOM: u32 = 1 << 12;
-
-/// No boundary of a timeout passes.
-const NEVER: Duration = Duration::from_secs(3600);
+const FEW_FLOWS: u32 = 1 << 11;
 
 /// Costs in ns per packet, one for each round.
 pub(crate) struct Paths {
@@ -51,7 +44,8 @@ pub(crate) fn measure(object: &[u8], effort: Effort) -> Result<Paths> {
     let mut one = table::load(object, 1, &["empty", "as_is"])?;
     let frames = frames();
     let mut paths = Paths { frames: frames.each_ref().map(|(name, _)| (*name, vec![])), full: vec![], known: vec![] };
-    let (mut room, mut full) = (table::load(object, FLOWS, &["empty", "table"])?, full(object)?);
+    let load = |flows| table::load(object, flows, &["empty", "table"]);
+    let (mut room, mut full) = (load(FLOWS)?, load(FEW_FLOWS)?);
     for table in [&mut room, &mut full] {
         programs::walk(table.ebpf(), FLOWS, Order::Scattered)?;
         programs::run(table.ebpf(), "table", FLOWS)?;
@@ -71,15 +65,6 @@ pub(crate) fn measure(object: &[u8], effort: Effort) -> Result<Paths> {
     let received = head.received.packets;
     ensure!(without_room > received / 2, "{without_room} of {received} packets found no room, expected most of them");
     Ok(paths)
-}
-
-/// A table with room for a fraction of the flows.
-fn full(object: &[u8]) -> Result<KernelTable> {
-    let mut table = KernelTable::load(object, Some(ROOM), None, Boundaries::new(NEVER, NEVER))?;
-    for name in ["empty", "table"] {
-        programs::load(table.ebpf(), name)?;
-    }
-    Ok(table)
 }
 
 impl Paths {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::UdpSocket;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -47,7 +47,7 @@ impl Task {
 
 /// Runs `flowml read`, which fails unless every packet is in a flow or skipped with a reason. CSV rows are checked as well.
 pub(crate) fn flowml(capture: &Path, packets: u64, task: Task) -> Result<Cost> {
-    let rows = rows(capture, "rows");
+    let rows = capture.with_extension("rows");
     let cost = flowml_into(capture, task, &rows)?;
     if task.kind() == Some("csv") {
         verify(&rows, packets)?;
@@ -64,11 +64,6 @@ pub(crate) fn flowml_into(capture: &Path, task: Task, rows: &Path) -> Result<Cos
         command.arg("-o").arg(format!("{kind}={}", rows.display()));
     }
     Ok(run(&mut command)?.1)
-}
-
-/// A file beside the capture.
-pub(crate) fn rows(capture: &Path, extension: &str) -> PathBuf {
-    capture.with_extension(extension)
 }
 
 /// Removes a file or folder, if there is one.
@@ -109,7 +104,7 @@ pub(crate) fn softflowd(capture: &Path, packets: u64) -> Result<Cost> {
 
 /// Writes nfdump's files.
 pub(crate) fn nfpcapd(capture: &Path, packets: u64) -> Result<Cost> {
-    let files = rows(capture, "nfpcapd");
+    let files = capture.with_extension("nfpcapd");
     remove(&files)?;
     fs::create_dir_all(&files).with_context(|| format!("cannot make {}", files.display()))?;
     let (text, cost) = run(Command::new("nfpcapd").arg("-r").arg(capture).arg("-w").arg(&files))?;
@@ -121,7 +116,7 @@ pub(crate) fn nfpcapd(capture: &Path, packets: u64) -> Result<Cost> {
 
 /// Writes a file of argus. racount sums up its packets.
 pub(crate) fn argus(capture: &Path, packets: u64) -> Result<Cost> {
-    let file = rows(capture, "argus");
+    let file = capture.with_extension("argus");
     // argus appends to an existing file.
     remove(&file)?;
     let (_, cost) = run(Command::new("argus").args(["-X", "-r"]).arg(capture).arg("-w").arg(&file))?;
