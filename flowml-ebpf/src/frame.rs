@@ -141,9 +141,10 @@ pub fn meter_tc(ctx: &TcContext, seen: &LinearFrame) {
 pub fn meter_inside<B: FrameBytes>(ctx: &XdpContext, seen: &LinearFrame, bytes: &B) {
     let cpu = cpu();
     let Some(place) = Place::of(cpu) else { return count_stray(seen.frame.length) };
+    let Some(frame) = place.spill_frame(&seen.frame) else { return };
     // SAFETY: as in `of_xdp`.
     let start = || unsafe { PacketCursor::new(ctx.data(), ctx.data_end()) };
-    meter_levels(cpu, place, &seen.frame, seen.linear, start, |frame| frame.length, bytes);
+    meter_levels(cpu, place, frame, seen.linear, start, bytes);
 }
 
 /// As [`meter_tc`], and looks into tunnels.
@@ -154,36 +155,56 @@ pub fn meter_tc_inside(ctx: &TcContext, seen: &LinearFrame) {
     let Some(frame) = place.spill_frame(&seen.frame) else { return };
     // SAFETY: as in `of_tc`, after which no helper moves memory.
     let start = || unsafe { PacketCursor::new(black_box(ctx.data()), black_box(ctx.data_end())) };
-    meter_levels(cpu, place, frame, seen.linear, start, Frame::wire_length, &Socket(ctx));
+    meter_levels(cpu, place, frame, seen.linear, start, &Socket(ctx));
 }
 
 #[inline(always)]
-fn meter_levels<B: FrameBytes>(
+fn meter_levels<F: Fn() -> PacketCursor, B: FrameBytes>(
     cpu: u32,
     place: Place,
     frame: &Frame,
     linear: bool,
-    start: impl Fn() -> PacketCursor,
-    wire_length: impl Fn(&Frame) -> u32,
+    start: F,
     bytes: &B,
 ) {
     let Some(mut steps) = Steps::of(cpu, place, start) else { return };
     steps.progress().begin(frame, None);
-    let parsed = parse_levels(frame, &Ports, &mut steps);
-    let Some(mut partition) = Partition::current(cpu) else { return };
+    let parsed = parse_steps(&mut steps, frame);
+    let outside = !linear && matches!(parsed, Err(Skipped::Truncated));
+    let parsed = if outside { Err(Skipped::NotLinear) } else { parsed };
+    black_box(count_steps(cpu, &mut steps, frame, parsed, bytes));
+}
+
+/// Parses all levels. A function of its own, because parsing and counting together need more stack than there is.
+#[inline(never)]
+fn parse_steps<F: Fn() -> PacketCursor>(steps: &mut Steps<F>, frame: &Frame) -> Result<(), Skipped> {
+    parse_levels(frame, &Ports, steps)
+}
+
+/// Counts a parsed frame, as a function of its own. It returns a number, because the verifier refuses a function that leaves
+/// anything else in the register of the result.
+#[inline(never)]
+fn count_steps<F: Fn() -> PacketCursor, B: FrameBytes>(
+    cpu: u32,
+    steps: &mut Steps<F>,
+    frame: &Frame,
+    parsed: Result<(), Skipped>,
+    bytes: &B,
+) -> u32 {
+    let done = black_box(0);
+    let Some(mut partition) = Partition::current(cpu) else { return done };
     match parsed {
         Ok(()) => {
-            let Some(packet) = place.packet() else { return };
+            let Some(packet) = steps.packet() else { return done };
             let metered = record_inside(&mut partition, packet, bytes, steps.progress().outer());
             count_tunnels(&mut partition, steps.progress(), metered, packet.count);
         }
         Err(reason) => {
-            let outside = !linear && matches!(reason, Skipped::Truncated);
-            let reason = if outside { Skipped::NotLinear } else { reason };
-            skip(&mut partition, wire_length(frame), reason);
+            skip(&mut partition, frame.wire_length(), reason);
             count_tunnels(&mut partition, steps.progress(), Metered::Skipped(reason), 1);
         }
     }
+    done
 }
 
 #[inline(always)]

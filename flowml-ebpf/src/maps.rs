@@ -17,8 +17,8 @@ use flowml_common::content::{PayloadChunk, PayloadLimit};
 use flowml_common::counts::{ColdCounters, FlowEntry};
 use flowml_common::flow::KEY_HALVES;
 use flowml_common::handover::Handover;
-use flowml_common::packet::{Frame, Packet};
-use flowml_common::parse::{Levels, Progress};
+use flowml_common::packet::{Frame, Packet, Skipped};
+use flowml_common::parse::{Levels, Progress, parse_inside, parse_outermost};
 use flowml_common::table::{Bucket, Count, Head, SLOTS, Seed, Storage};
 use flowml_common::time::Boundaries;
 use flowml_common::tunnel::{Outer, PortList, TunnelPorts};
@@ -211,13 +211,6 @@ impl Place {
         unsafe { forget(&raw mut (*self.0).packet, *packet) }
     }
 
-    /// The packet that was stored last.
-    #[inline(always)]
-    pub fn packet(self) -> Option<&'static Packet> {
-        // SAFETY: as for `spill`, which has written it.
-        unsafe { black_box(&raw const (*self.0).packet).as_ref() }
-    }
-
     /// Stores the frame in the map, so that the verifier does not follow whether it has a tag or segments. Each would
     /// double the verifier's work.
     #[inline(always)]
@@ -241,6 +234,13 @@ impl<F: Fn() -> PacketCursor> Steps<F> {
         // SAFETY: the element begins with the progress.
         let progress = unsafe { NonNull::new(&raw mut (*LEVELS.get_ptr_mut(cpu)?).progress)? };
         Some(Self { place, progress, start })
+    }
+
+    /// The packet that was stored last.
+    #[inline(always)]
+    pub fn packet(&self) -> Option<&'static Packet> {
+        // SAFETY: as for `Place::spill`, which has written it.
+        unsafe { black_box(&raw const (*self.place.0).packet).as_ref() }
     }
 }
 
@@ -267,6 +267,16 @@ impl<F: Fn() -> PacketCursor> Levels for Steps<F> {
     #[inline(always)]
     fn keep(&mut self, packet: Packet) {
         let _ = self.place.spill(&packet);
+    }
+
+    #[inline(never)]
+    fn outermost(&mut self, frame: &Frame) -> Result<(), Skipped> {
+        parse_outermost(frame, self)
+    }
+
+    #[inline(never)]
+    fn inside(&mut self, frame: &Frame, n: usize) -> bool {
+        parse_inside(frame, self, n)
     }
 }
 

@@ -113,6 +113,13 @@ pub trait Levels {
 
     /// Stores a packet in place of the last one.
     fn keep(&mut self, packet: Packet);
+
+    /// Calls [`parse_outermost`]. In the kernel this is not inlined, because the levels of a frame together need more stack
+    /// than there is.
+    fn outermost(&mut self, frame: &Frame) -> Result<(), Skipped>;
+
+    /// Calls [`parse_inside`], as [`outermost`](Self::outermost).
+    fn inside(&mut self, frame: &Frame, n: usize) -> bool;
 }
 
 /// Parses a frame and the tunnels in it. The packet that is kept last is that of the innermost level that can be read.
@@ -122,8 +129,22 @@ pub trait Levels {
 /// The reason why the frame belongs to no flow. No packet was kept then.
 #[inline(always)]
 pub fn parse_levels<P: TunnelPorts, L: Levels>(frame: &Frame, ports: &P, levels: &mut L) -> Result<(), Skipped> {
+    levels.outermost(frame)?;
+    // Written out, so that the verifier sees constant numbers.
+    if step_into(levels, ports, 0) && levels.inside(frame, 0) && step_into(levels, ports, 1) {
+        levels.inside(frame, 1);
+    }
+    if levels.progress().found == 0 { Err(Skipped::NotIp) } else { Ok(()) }
+}
+
+/// Parses the outermost level.
+///
+/// # Errors
+/// The reason why the frame belongs to no flow, unless it may contain a tunnel.
+#[inline(always)]
+pub fn parse_outermost<L: Levels>(frame: &Frame, levels: &mut L) -> Result<(), Skipped> {
     let cursor = levels.start();
-    match parse_outermost(frame, levels.progress(), cursor) {
+    match parse_first(frame, levels.progress(), cursor) {
         Ok(packet) => {
             levels.progress().found = 1;
             levels.keep(packet);
@@ -131,19 +152,12 @@ pub fn parse_levels<P: TunnelPorts, L: Levels>(frame: &Frame, ports: &P, levels:
         Err(reason) if levels.progress().protocol == NOTHING => return Err(reason),
         Err(_) => {}
     }
-    // Written out, so that the verifier sees constant numbers.
-    if step_into(levels, ports, 0) {
-        parse_inside(frame, levels, 0);
-        if step_into(levels, ports, 1) {
-            parse_inside(frame, levels, 1);
-        }
-    }
-    if levels.progress().found == 0 { Err(Skipped::NotIp) } else { Ok(()) }
+    Ok(())
 }
 
-/// Parses the level inside of encapsulation `n`.
+/// Parses the level inside of encapsulation `n`. Returns whether there may be a tunnel after it.
 #[inline(always)]
-fn parse_inside<L: Levels>(frame: &Frame, levels: &mut L, n: usize) {
+pub fn parse_inside<L: Levels>(frame: &Frame, levels: &mut L, n: usize) -> bool {
     look_around(levels);
     let start = at(&levels.start(), levels.progress().offset);
     let progress = levels.progress();
@@ -152,12 +166,13 @@ fn parse_inside<L: Levels>(frame: &Frame, levels: &mut L, n: usize) {
             progress.found = n as u8 + 2;
             levels.keep(packet);
         }
-        Err(reason) => progress.outcomes[n] = outcome_of(reason) as u8,
+        Err(reason) => progress.outcomes[n & 1] = outcome_of(reason) as u8,
     }
     // All paths through the level join before its packet is completed.
     if levels.progress().found == n as u8 + 2 {
         put_in_tunnel(levels, n);
     }
+    levels.progress().protocol != NOTHING
 }
 
 /// A cursor at an offset in the frame.
@@ -197,7 +212,7 @@ fn look_around<L: Levels>(levels: &mut L) {
 #[inline(always)]
 fn put_in_tunnel<L: Levels>(levels: &mut L, n: usize) {
     let progress = levels.progress();
-    let (kind, id) = (progress.kinds[n], progress.id);
+    let (kind, id) = (progress.kinds[n & 1], progress.id);
     let (around, version) = (progress.around, progress.around_version);
     let Some(packet) = levels.last() else { return };
     packet.key = packet.key.in_tunnel(kind, if has_id_in_key(kind) { id } else { 0 });
@@ -253,7 +268,7 @@ fn step_into<P: TunnelPorts, L: Levels>(levels: &mut L, ports: &P, n: usize) -> 
 
 /// Parses the level at the start of the frame.
 #[inline(always)]
-fn parse_outermost<C: Cursor + Copy>(frame: &Frame, progress: &mut Progress, mut cursor: C) -> Result<Packet, Skipped> {
+fn parse_first<C: Cursor + Copy>(frame: &Frame, progress: &mut Progress, mut cursor: C) -> Result<Packet, Skipped> {
     progress.protocol = NOTHING;
     // The header of another link layer than Ethernet has been read.
     if progress.ethertype != ethertype::BRIDGED {
