@@ -5,7 +5,7 @@ mod frames;
 use bytemuck::Zeroable;
 use flowml_common::headers::protocol;
 use flowml_common::packet::{Frame, Hook, Packet, Segments, Skipped};
-use flowml_common::parse::{Levels, Progress, parse, parse_inside, parse_levels, parse_outermost};
+use flowml_common::parse::{Levels, Progress, parse, parse_levels};
 use flowml_common::tunnel::{Outcome, PortList};
 use frames::Sample;
 use proptest::prelude::*;
@@ -74,14 +74,6 @@ impl<'a> Levels for Memory<'a> {
 
     fn keep(&mut self, packet: Packet) {
         self.packet = Some(packet);
-    }
-
-    fn outermost(&mut self, frame: &Frame) -> Result<(), Skipped> {
-        parse_outermost(frame, self)
-    }
-
-    fn inside(&mut self, frame: &Frame, n: usize) -> bool {
-        parse_inside(frame, self, n)
     }
 }
 

@@ -142,8 +142,8 @@ pub fn meter_inside<B: FrameBytes>(ctx: &XdpContext, seen: &LinearFrame, bytes: 
     let cpu = cpu();
     let Some(place) = Place::of(cpu) else { return count_stray(seen.frame.length) };
     let Some(frame) = place.spill_frame(&seen.frame) else { return };
-    // SAFETY: as in `of_xdp`.
-    let start = || unsafe { PacketCursor::new(ctx.data(), ctx.data_end()) };
+    // SAFETY: as in `of_xdp`. The compiler must not do arithmetic with the 32 bits of the pointers in the context.
+    let start = || unsafe { PacketCursor::new(black_box(ctx.data()), black_box(ctx.data_end())) };
     meter_levels(cpu, place, frame, seen.linear, start, bytes);
 }
 

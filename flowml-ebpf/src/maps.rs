@@ -18,7 +18,7 @@ use flowml_common::counts::{ColdCounters, FlowEntry};
 use flowml_common::flow::KEY_HALVES;
 use flowml_common::handover::Handover;
 use flowml_common::packet::{Frame, Packet, Skipped};
-use flowml_common::parse::{Levels, Progress, parse_inside, parse_outermost};
+use flowml_common::parse::{Levels, Progress, parse_inside, parse_outermost, parse_tunnel};
 use flowml_common::table::{Bucket, Count, Head, SLOTS, Seed, Storage};
 use flowml_common::time::Boundaries;
 use flowml_common::tunnel::{Outer, PortList, TunnelPorts};
@@ -272,6 +272,11 @@ impl<F: Fn() -> PacketCursor> Levels for Steps<F> {
     #[inline(never)]
     fn outermost(&mut self, frame: &Frame) -> Result<(), Skipped> {
         parse_outermost(frame, self)
+    }
+
+    #[inline(never)]
+    fn tunnel<P: TunnelPorts>(&mut self, ports: &P, n: usize) -> bool {
+        parse_tunnel(self, ports, n)
     }
 
     #[inline(never)]

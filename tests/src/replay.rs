@@ -289,8 +289,8 @@ struct Corrections {
 }
 
 impl Replay {
-    /// Loads the replaying program, which keeps this much payload and looks into the tunnels of these ports. The counts of the current CPU are compared, so the
-    /// thread must stay on it.
+    /// Loads the replaying program, which keeps this much payload and looks into the tunnels of these ports. The counts of
+    /// the current CPU are compared, so the thread must stay on it.
     ///
     /// # Errors
     /// If the object is missing, or the kernel refuses it.

@@ -234,6 +234,15 @@ impl FlowKey {
         TunnelKind::of(self.tunnel_number())
     }
 
+    /// The number of this tunnel, if it is in the key.
+    #[must_use]
+    pub const fn tunnel_id(&self) -> Option<u32> {
+        match self.tunnel() {
+            Some(kind) if kind.has_id_in_key() => Some(self.0[5] as u32),
+            _ => None,
+        }
+    }
+
     const fn tunnel_number(&self) -> u8 {
         (self.0[5] >> TUNNEL) as u8 & 0xf
     }

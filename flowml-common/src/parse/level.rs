@@ -36,8 +36,9 @@ pub struct Progress {
     pub(super) port: u16,
     /// EtherType of the next level; [`ethertype::BRIDGED`] if it starts with an Ethernet header.
     pub(super) ethertype: u16,
-    /// VLAN id and MAC addresses of the innermost Ethernet header.
+    /// VLAN ids and MAC addresses of the innermost Ethernet header.
     pub(super) vlan: u16,
+    pub(super) inner_vlan: u16,
     pub(super) macs: [Mac; 2],
     /// Number of tags that the kernel or the NIC has removed before this level.
     pub(super) stripped: u8,
@@ -53,7 +54,7 @@ pub struct Progress {
     found: u8,
     /// The version of the addresses in `around`, 0 without.
     around_version: u8,
-    reserved: [u8; 4],
+    reserved: [u8; 2],
     /// Source and destination around the level that is being parsed, as halves.
     around: [[u64; 2]; 2],
 }
@@ -69,7 +70,7 @@ impl Progress {
     #[inline(always)]
     pub fn begin(&mut self, frame: &Frame, header: Option<&LinkHeader>) {
         zero(must_cast_mut::<Self, [u64; size_of::<Self>() / 8]>(self));
-        self.ethertype = ethertype::BRIDGED;
+        (self.ethertype, self.protocol) = (ethertype::BRIDGED, NOTHING);
         if let Some(control) = frame.stripped_vlan {
             self.vlan = control & VLAN_ID;
             self.stripped = 1;
@@ -114,12 +115,34 @@ pub trait Levels {
     /// Stores a packet in place of the last one.
     fn keep(&mut self, packet: Packet);
 
-    /// Calls [`parse_outermost`]. In the kernel this is not inlined, because the levels of a frame together need more stack
-    /// than there is.
-    fn outermost(&mut self, frame: &Frame) -> Result<(), Skipped>;
+    /// Calls [`parse_outermost`]. In the kernel this and the next two are functions of their own. The levels of a frame together
+    /// need more stack than there is. The verifier forgets the registers of a function that has returned, and with them
+    /// the path that led to the result.
+    #[inline(always)]
+    fn outermost(&mut self, frame: &Frame) -> Result<(), Skipped>
+    where
+        Self: Sized,
+    {
+        parse_outermost(frame, self)
+    }
 
-    /// Calls [`parse_inside`], as [`outermost`](Self::outermost).
-    fn inside(&mut self, frame: &Frame, n: usize) -> bool;
+    /// Calls [`parse_tunnel`].
+    #[inline(always)]
+    fn tunnel<P: TunnelPorts>(&mut self, ports: &P, n: usize) -> bool
+    where
+        Self: Sized,
+    {
+        parse_tunnel(self, ports, n)
+    }
+
+    /// Calls [`parse_inside`].
+    #[inline(always)]
+    fn inside(&mut self, frame: &Frame, n: usize) -> bool
+    where
+        Self: Sized,
+    {
+        parse_inside(frame, self, n)
+    }
 }
 
 /// Parses a frame and the tunnels in it. The packet that is kept last is that of the innermost level that can be read.
@@ -131,7 +154,7 @@ pub trait Levels {
 pub fn parse_levels<P: TunnelPorts, L: Levels>(frame: &Frame, ports: &P, levels: &mut L) -> Result<(), Skipped> {
     levels.outermost(frame)?;
     // Written out, so that the verifier sees constant numbers.
-    if step_into(levels, ports, 0) && levels.inside(frame, 0) && step_into(levels, ports, 1) {
+    if levels.tunnel(ports, 0) && levels.inside(frame, 0) && levels.tunnel(ports, 1) {
         levels.inside(frame, 1);
     }
     if levels.progress().found == 0 { Err(Skipped::NotIp) } else { Ok(()) }
@@ -143,8 +166,7 @@ pub fn parse_levels<P: TunnelPorts, L: Levels>(frame: &Frame, ports: &P, levels:
 /// The reason why the frame belongs to no flow, unless it may contain a tunnel.
 #[inline(always)]
 pub fn parse_outermost<L: Levels>(frame: &Frame, levels: &mut L) -> Result<(), Skipped> {
-    let cursor = levels.start();
-    match parse_first(frame, levels.progress(), cursor) {
+    match parse_level(frame, levels, false) {
         Ok(packet) => {
             levels.progress().found = 1;
             levels.keep(packet);
@@ -155,18 +177,53 @@ pub fn parse_outermost<L: Levels>(frame: &Frame, levels: &mut L) -> Result<(), S
     Ok(())
 }
 
+/// Reads the header of encapsulation `n`, after the last level. Returns whether there is a next level.
+#[inline(always)]
+pub fn parse_tunnel<P: TunnelPorts, L: Levels>(levels: &mut L, ports: &P, n: usize) -> bool {
+    let cursor = levels.start();
+    let progress = levels.progress();
+    let kind = match (progress.protocol, progress.ethertype) {
+        (protocol::UDP, _) => ports.kind_of(progress.port),
+        (protocol::GRE, _) => TunnelKind::Gre as u8,
+        (protocol::IPV4 | protocol::IPV6, _) => TunnelKind::Ip as u8,
+        (OF_ETHERTYPE, ethertype::MPLS | ethertype::MPLS_UPSTREAM) => TunnelKind::Mpls as u8,
+        (OF_ETHERTYPE, ethertype::PPPOE_SESSION) => TunnelKind::Pppoe as u8,
+        _ => 0,
+    };
+    if kind == 0 {
+        return false;
+    }
+    progress.kinds[n & 1] = kind;
+    if progress.fragment != 0 {
+        progress.outcomes[n & 1] = Outcome::Fragment as u8;
+        return false;
+    }
+    let inside = at(&cursor, progress.offset).map_err(|_| Outcome::Truncated);
+    match inside.and_then(|cursor| enter(kind, progress.protocol, cursor)) {
+        Ok(Inside { ethertype, length, id }) => {
+            progress.ethertype = ethertype;
+            progress.offset = cursor.forget(progress.offset + length);
+            progress.id = id;
+            progress.protocol = NOTHING;
+            true
+        }
+        Err(left) => {
+            progress.outcomes[n & 1] = left as u8;
+            false
+        }
+    }
+}
+
 /// Parses the level inside of encapsulation `n`. Returns whether there may be a tunnel after it.
 #[inline(always)]
 pub fn parse_inside<L: Levels>(frame: &Frame, levels: &mut L, n: usize) -> bool {
     look_around(levels);
-    let start = at(&levels.start(), levels.progress().offset);
-    let progress = levels.progress();
-    match start.and_then(|cursor| parse_level(frame, progress, cursor, true)) {
+    match parse_level(frame, levels, true) {
         Ok(packet) => {
-            progress.found = n as u8 + 2;
+            levels.progress().found = n as u8 + 2;
             levels.keep(packet);
         }
-        Err(reason) => progress.outcomes[n & 1] = outcome_of(reason) as u8,
+        Err(reason) => levels.progress().outcomes[n & 1] = outcome_of(reason) as u8,
     }
     // All paths through the level join before its packet is completed.
     if levels.progress().found == n as u8 + 2 {
@@ -229,67 +286,52 @@ const fn has_id_in_key(kind: u8) -> bool {
     }
 }
 
-/// Reads the header of encapsulation `n`, after the last level. Returns whether there is a next level.
+/// Parses the next level.
 #[inline(always)]
-fn step_into<P: TunnelPorts, L: Levels>(levels: &mut L, ports: &P, n: usize) -> bool {
-    let cursor = levels.start();
+fn parse_level<L: Levels>(frame: &Frame, levels: &mut L, is_inside: bool) -> Result<Packet, Skipped> {
+    read_link(levels)?;
+    // All paths through the link layer join before the IP header is read: it is at an offset of which the verifier knows nothing.
+    let cursor = at(&levels.start(), levels.progress().offset)?;
+    parse_packet(frame, levels.progress(), cursor, is_inside)
+}
+
+/// Reads the link layer of a level. A level that does not start with an Ethernet header is in the last one.
+#[inline(always)]
+fn read_link<L: Levels>(levels: &mut L) -> Result<(), Skipped> {
+    let start = levels.start();
     let progress = levels.progress();
-    let kind = match (progress.protocol, progress.ethertype) {
-        (protocol::UDP, _) => ports.kind_of(progress.port),
-        (protocol::GRE, _) => TunnelKind::Gre as u8,
-        (protocol::IPV4 | protocol::IPV6, _) => TunnelKind::Ip as u8,
-        (OF_ETHERTYPE, ethertype::MPLS | ethertype::MPLS_UPSTREAM) => TunnelKind::Mpls as u8,
-        (OF_ETHERTYPE, ethertype::PPPOE_SESSION) => TunnelKind::Pppoe as u8,
-        _ => 0,
-    };
-    if kind == 0 {
-        return false;
-    }
-    progress.kinds[n] = kind;
-    if progress.fragment != 0 {
-        progress.outcomes[n] = Outcome::Fragment as u8;
-        return false;
-    }
-    let inside = at(&cursor, progress.offset).map_err(|_| Outcome::Truncated);
-    match inside.and_then(|cursor| enter(kind, progress.protocol, cursor)) {
-        Ok(Inside { ethertype, length, id }) => {
-            progress.ethertype = ethertype;
-            progress.offset = cursor.forget(progress.offset + length);
-            progress.id = id;
-            progress.protocol = NOTHING;
-            true
-        }
-        Err(left) => {
-            progress.outcomes[n] = left as u8;
-            false
+    let mut cursor = at(&start, progress.offset)?;
+    let Progress { macs, vlan, ethertype, offset: length, stripped, .. } = *progress;
+    let mut link = Link { macs, vlan, inner_vlan: 0, ethertype, length };
+    // The tags of a level are its own.
+    progress.stripped = 0;
+    if ethertype == ethertype::BRIDGED {
+        let ethernet: Ethernet = cursor.take().ok_or(Skipped::Truncated)?;
+        link.macs = [ethernet.source, ethernet.destination];
+        link.ethertype = ethernet.ethertype.get();
+        link.length += size_of::<Ethernet>() as u32;
+        if stripped == 0 {
+            link.vlan = 0;
         }
     }
+    take_tags(&mut cursor, &mut link, stripped)?;
+    let Link { macs, vlan, inner_vlan, ethertype, length } = link;
+    (progress.macs, progress.vlan, progress.inner_vlan) = (macs, vlan, inner_vlan);
+    (progress.ethertype, progress.offset) = (ethertype, cursor.forget(length));
+    Ok(())
 }
 
-/// Parses the level at the start of the frame.
+/// Parses the packet of a level whose link layer has been read.
 #[inline(always)]
-fn parse_first<C: Cursor + Copy>(frame: &Frame, progress: &mut Progress, mut cursor: C) -> Result<Packet, Skipped> {
-    progress.protocol = NOTHING;
-    // The header of another link layer than Ethernet has been read.
-    if progress.ethertype != ethertype::BRIDGED {
-        cursor.skip(progress.offset as u16).ok_or(Skipped::Truncated)?;
-    }
-    parse_level(frame, progress, cursor, false)
-}
-
-/// Parses the level that starts at the cursor.
-#[inline(always)]
-fn parse_level<C: Cursor + Copy>(
+fn parse_packet<C: Cursor + Copy>(
     frame: &Frame,
     progress: &mut Progress,
     mut cursor: C,
     is_inside: bool,
 ) -> Result<Packet, Skipped> {
-    let link = take_link(progress, &mut cursor)?;
-    progress.offset = link.length;
-    (progress.macs, progress.vlan) = (link.macs, link.vlan);
-    progress.ethertype = link.ethertype;
-    let ahead = match link.ethertype {
+    let Progress { macs, vlan, inner_vlan, ethertype, offset: length, .. } = *progress;
+    let link = Link { macs, vlan, inner_vlan, ethertype, length };
+    let ahead = match ethertype {
         ethertype::IPV4 => Ahead::of_ipv4(cursor)?,
         ethertype::IPV6 => Ahead::of_ipv6(cursor)?,
         _ => {
@@ -318,24 +360,4 @@ fn parse_level<C: Cursor + Copy>(
     progress.protocol = network.protocol;
     progress.fragment |= u16::from(network.later_fragment);
     assemble(frame, &link, &network, &transport)
-}
-
-/// Reads the link layer of a level. A level that does not start with an Ethernet header is in the last one.
-#[inline(always)]
-fn take_link<C: Cursor>(progress: &mut Progress, cursor: &mut C) -> Result<Link, Skipped> {
-    let Progress { macs, vlan, ethertype, offset: length, stripped, .. } = *progress;
-    let mut link = Link { macs, vlan, inner_vlan: 0, ethertype, length };
-    // The tags of a level are its own.
-    progress.stripped = 0;
-    if ethertype == ethertype::BRIDGED {
-        let ethernet: Ethernet = cursor.take().ok_or(Skipped::Truncated)?;
-        link.macs = [ethernet.source, ethernet.destination];
-        link.ethertype = ethernet.ethertype.get();
-        link.length += size_of::<Ethernet>() as u32;
-        if stripped == 0 {
-            link.vlan = 0;
-        }
-    }
-    take_tags(cursor, &mut link, stripped)?;
-    Ok(link)
 }

@@ -13,7 +13,7 @@ use crate::packet::{Frame, Packet, Segments, Skipped};
 use crate::time::Stamp;
 
 pub use self::ip::MAX_EXTENSIONS;
-pub use self::level::{FARTHEST, Levels, Progress, parse_inside, parse_levels, parse_outermost};
+pub use self::level::{FARTHEST, Levels, Progress, parse_inside, parse_levels, parse_outermost, parse_tunnel};
 pub use self::link::LinkHeader;
 
 use self::ip::{Network, parse_ipv4, parse_ipv6};

@@ -37,7 +37,7 @@ use bytemuck::Zeroable as _;
 use crate::content::{FrameBytes, PayloadChunk, PayloadLimit};
 use crate::cursor::Cursor;
 use crate::packet::{Frame, Packet, Skipped};
-use crate::parse::{Levels, LinkHeader, Progress, parse, parse_inside, parse_levels, parse_outermost};
+use crate::parse::{Levels, LinkHeader, Progress, parse, parse_levels};
 use crate::quote::KeptQuote;
 use crate::time::Stamp;
 use crate::tunnel::{Outer, PortList};
@@ -125,14 +125,6 @@ impl<C: Cursor + Copy> Levels for OwnLevels<C> {
 
     fn keep(&mut self, packet: Packet) {
         self.packet = Some(packet);
-    }
-
-    fn outermost(&mut self, frame: &Frame) -> Result<(), Skipped> {
-        parse_outermost(frame, self)
-    }
-
-    fn inside(&mut self, frame: &Frame, n: usize) -> bool {
-        parse_inside(frame, self, n)
     }
 }
 

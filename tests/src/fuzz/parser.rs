@@ -6,9 +6,10 @@ use std::cell::RefCell;
 use std::iter;
 
 use flowml_common::content::PayloadLimit;
+use flowml_common::headers::protocol;
 use flowml_common::packet::{Frame, Hook, Packet, Segments, Skipped};
 use flowml_common::parse::{parse, parse_behind};
-use flowml_common::table::{Count, Shape, meter_levels, record, skip};
+use flowml_common::table::{Count, Metered, Shape, meter_levels, record, skip};
 use flowml_common::tunnel::PortList;
 use flowml_user::capture::file::link::LinkType;
 use flowml_user::capture::vectors::VecTable;
@@ -61,8 +62,8 @@ pub(super) fn run(input: &[u8]) {
     });
 }
 
-/// Meters a frame, looking into tunnels. A frame that is in a flow without looking into tunnels is in one flow with it,
-/// too.
+/// Meters a frame, looking into tunnels. A packet that is in a flow without looking into tunnels is in a flow with it, too,
+/// unless it ends within an authentication header.
 fn meter_inside(table: &mut VecTable, frame: &Frame, link: LinkType, bytes: &[u8]) {
     let header = link.header(bytes).map(|(header, _)| header);
     if link != LinkType::Ethernet && header.is_none() {
@@ -75,6 +76,10 @@ fn meter_inside(table: &mut VecTable, frame: &Frame, link: LinkType, bytes: &[u8
         let metered = meter_levels(table, frame, header.as_ref(), snapped, &snapped, &ports, Skipped::Truncated);
         let packets = table.counts().received.packets - before;
         assert!(packets > 0, "{metered:?}, and nothing was received");
+        if parsed(frame, link, snapped).is_ok_and(|packet| packet.key.protocol() != protocol::AUTHENTICATION) {
+            let has_flow = matches!(metered, Metered::Counted | Metered::Skipped(Skipped::TableFull));
+            assert!(has_flow, "{metered:?}, but it has an outer flow");
+        }
     }
     let _ = meter_levels(table, frame, header.as_ref(), bytes, &bytes, &PortList::default(), Skipped::Truncated);
 }
