@@ -129,7 +129,8 @@ pub const TUNNEL_IDENTIFIERS: &[Identifier<FlowRecord>] = &[
         |flow| tunnel(flow).and_then(|tunnel| tunnel.id).map_or(Value::Absent, |id| Value::Number(id.into()))),
     own("outer_src_ip", Text, "Innermost IP address around the flow in its first packet, on the side of the initiator; missing without an IP header around it",
         |flow| outer(flow, 0)),
-    own("outer_dst_ip", Text, "The same on the side of the responder", |flow| outer(flow, 1)),
+    own("outer_dst_ip", Text, "Innermost IP address around the flow in its first packet, on the side of the responder; missing without an IP header around it",
+        |flow| outer(flow, 1)),
 ];
 
 /// The identifiers from the first payload bytes, if these are kept.
