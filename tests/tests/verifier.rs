@@ -27,8 +27,7 @@ const SINCE: (u32, u32) = (6, 12);
 fn programs_load_within_the_budget() -> Result<()> {
     let Some(_lab) = require_kernel() else { return Ok(()) };
     let is_older = version(&release()).is_some_and(|version| version < SINCE);
-    let [outside, inside] =
-        if is_older { [BUDGET_OF_OLDER, BUDGET_INSIDE_OF_OLDER] } else { [BUDGET, BUDGET_INSIDE] };
+    let [outside, inside] = if is_older { [BUDGET_OF_OLDER, BUDGET_INSIDE_OF_OLDER] } else { [BUDGET, BUDGET_INSIDE] };
     let tables = [(None, outside), (Some(PortList::default()), inside)];
     let payloads = [None, PayloadLimit::new(PayloadLimit::MAX)];
     for ((tunnels, budget), payload) in tables.into_iter().flat_map(|table| payloads.map(|payload| (table, payload))) {
