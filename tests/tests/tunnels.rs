@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use flowml_common::content::PayloadLimit;
 use flowml_common::packet::{Segments, Skipped};
 use flowml_common::table::{Head, Metered, Seed, Shape};
-use flowml_common::tunnel::{Outcome, PortList, TunnelKind};
+use flowml_common::tunnel::{Outcome, Outer, PortList, TunnelKind};
 use flowml_tests::agent::Agent;
 use flowml_tests::frames::{
     Frame, Ipv4, NAMED, Ports, TUNNELLED, Tcp, Tunnelled, gre, guest_tcp, mutate, protocol, vxlan,
@@ -142,7 +142,7 @@ fn both_directions_are_one_flow_where_numbers_of_tunnels_differ() {
         let flows: Vec<_> = table.flows().map(|flow| (flow.key.tunnel(), flow.counts.packets())).collect();
         assert_eq!(flows, [(Some(kind), 2)]);
         assert!(table.flows().all(|flow| flow.key.tunnel_id().is_none()));
-        assert_eq!(table.flows().next().and_then(|flow| flow.tunnel()).map(|outer| outer.id()), Some(1));
+        assert_eq!(table.flows().next().and_then(|flow| flow.tunnel()).map(Outer::id), Some(1));
     }
 }
 
