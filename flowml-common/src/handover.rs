@@ -8,10 +8,11 @@ use bytemuck::{Pod, Zeroable};
 use crate::packet::Skipped;
 use crate::table::{Count, Head, Seed, add_counts};
 use crate::time::Boundaries;
+use crate::tunnel::PortList;
 
 /// The number of the layout and of the meaning of the maps that outlive an agent. A change of either needs a new
 /// number, so that an agent refuses a table that it would misread.
-pub const LAYOUT: u64 = 2;
+pub const LAYOUT: u64 = 3;
 
 /// The first word of every [`Handover`], in every layout.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"flowml\0\x01");
@@ -47,8 +48,10 @@ pub struct Constants {
     pub buckets: u32,
     /// Number of payload bytes that are kept for each direction.
     pub payload: u32,
-    /// Unused.
-    pub reserved: u32,
+    /// 1 if tunnels are looked into, else 0.
+    pub tunnels: u32,
+    /// The ports of tunnels, if they are looked into.
+    pub ports: PortList,
     /// The secret of the flow hash.
     pub seed: Seed,
     /// The boundaries at which an entry ends.

@@ -62,6 +62,14 @@ pub mod ethertype {
     pub const QINQ_9200: u16 = 0x9200;
     /// As [`QINQ_9100`] (`ETH_P_QINQ3` in Linux).
     pub const QINQ_9300: u16 = 0x9300;
+    /// MPLS (RFC 3032 §5).
+    pub const MPLS: u16 = 0x8847;
+    /// MPLS with an upstream-assigned label (RFC 5332 §3).
+    pub const MPLS_UPSTREAM: u16 = 0x8848;
+    /// PPP over Ethernet, session stage (RFC 2516 §6).
+    pub const PPPOE_SESSION: u16 = 0x8864;
+    /// An Ethernet frame in GRE or Geneve (transparent Ethernet bridging, RFC 1701, RFC 7637 §3.2).
+    pub const BRIDGED: u16 = 0x6558;
 }
 
 /// IP protocol numbers (IANA "Assigned Internet Protocol Numbers") that the parser handles.
@@ -72,18 +80,26 @@ pub mod protocol {
     pub const ICMP: u8 = 1;
     /// IGMP, group membership for IPv4 (RFC 3376).
     pub const IGMP: u8 = 2;
+    /// IPv4 in IP (RFC 2003).
+    pub const IPV4: u8 = 4;
     /// TCP (RFC 9293).
     pub const TCP: u8 = 6;
     /// UDP (RFC 768).
     pub const UDP: u8 = 17;
+    /// IPv6 in IP (RFC 4213).
+    pub const IPV6: u8 = 41;
     /// IPv6 routing header (RFC 8200 §4.4).
     pub const ROUTING: u8 = 43;
     /// IPv6 fragment header (RFC 8200 §4.5).
     pub const FRAGMENT: u8 = 44;
+    /// Generic routing encapsulation (RFC 2784).
+    pub const GRE: u8 = 47;
     /// Authentication header (RFC 4302).
     pub const AUTHENTICATION: u8 = 51;
     /// ICMP for IPv6 (RFC 4443).
     pub const ICMPV6: u8 = 58;
+    /// Reserved. No packet has it.
+    pub const RESERVED: u8 = 255;
     /// No next header (RFC 8200 §4.7).
     pub const NO_NEXT_HEADER: u8 = 59;
     /// IPv6 destination options (RFC 8200 §4.6).
@@ -167,6 +183,12 @@ impl Ipv4 {
     #[inline(always)]
     pub const fn fragment_offset(&self) -> u16 {
         self.fragment.get() & 0x1fff
+    }
+
+    /// Offset and flag of more fragments: not 0 in a fragment, the first or a later one.
+    #[inline(always)]
+    pub const fn fragment_bits(&self) -> u16 {
+        self.fragment.get() & 0x3fff
     }
 }
 
@@ -253,6 +275,12 @@ impl Fragment {
     #[inline(always)]
     pub const fn offset(&self) -> u16 {
         self.offset.get() >> 3
+    }
+
+    /// Offset and flag of more fragments: 0 in an atomic fragment, which is a complete packet (RFC 6946).
+    #[inline(always)]
+    pub const fn fragment_bits(&self) -> u16 {
+        self.offset.get() & 0xfff9
     }
 }
 

@@ -32,7 +32,9 @@ impl Quote {
     #[must_use]
     pub const fn flow(&self, error: &FlowKey, informed: Sender) -> (FlowKey, Sender) {
         let source = Endpoint { port: self.source, ..error.endpoint(informed) };
-        FlowKey::between([source, self.destination], self.protocol, false, error.vlans(), error.interface())
+        let (key, informed) =
+            FlowKey::between([source, self.destination], self.protocol, false, error.vlans(), error.interface());
+        (key.beside(error), informed)
     }
 
     /// Whether the quoted packet was sent to the host at this end of the flow of errors.

@@ -6,16 +6,19 @@ use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_skb_pull_data, bpf_xdp_get_buff_le
 use aya_ebpf::programs::{TcContext, XdpContext};
 use flowml_common::content::FrameBytes;
 use flowml_common::packet::{Frame, Hook, Segments, Skipped};
-use flowml_common::parse::parse;
-use flowml_common::table::{record, skip};
+use flowml_common::parse::{Levels as _, parse, parse_levels};
+use flowml_common::table::{Metered, count_tunnels, record, record_inside, skip};
 
 use crate::cursor::PacketCursor;
-use crate::maps::{Partition, Place, count_stray, cpu};
+use crate::maps::{Partition, Place, Ports, Steps, count_stray, cpu};
 use crate::payload::Socket;
 
 /// Number of header bytes that must be in linear memory at tc before parsing: Ethernet, two tags, IPv6 and TCP with all
 /// options.
 const LINEAR_HEADERS: u32 = 14 + 2 * 4 + 40 + 60;
+
+/// The same for programs that look into tunnels: the headers of three levels, and a Geneve header with many options.
+const LINEAR_LEVELS: u32 = 3 * LINEAR_HEADERS + 256;
 
 /// A frame and its linear part.
 pub struct LinearFrame {
@@ -71,10 +74,22 @@ pub fn buffers_length(ctx: &XdpContext) -> u32 {
 /// The frame of a tc program.
 #[inline(always)]
 pub fn of_tc(ctx: &TcContext, hook: Hook) -> LinearFrame {
+    of_tc_with(ctx, hook, LINEAR_HEADERS)
+}
+
+/// The frame of a tc program that looks into tunnels.
+#[inline(always)]
+pub fn of_tc_inside(ctx: &TcContext, hook: Hook) -> LinearFrame {
+    of_tc_with(ctx, hook, LINEAR_LEVELS)
+}
+
+/// The frame of a tc program, with `headers` bytes in its linear part.
+#[inline(always)]
+fn of_tc_with(ctx: &TcContext, hook: Hook, headers: u32) -> LinearFrame {
     let skb = ctx.skb.skb;
     let length = ctx.len();
     let time_ns = now_ns();
-    let wanted = if length < LINEAR_HEADERS { length } else { LINEAR_HEADERS };
+    let wanted = if length < headers { length } else { headers };
     if !is_linear(ctx.data(), ctx.data_end(), wanted) {
         // SAFETY: the context is that of this program; its pointers are read again below. If memory is short, the
         // linear part is shorter and the parser reports a truncated frame.
@@ -119,6 +134,77 @@ pub fn meter_tc(ctx: &TcContext, seen: &LinearFrame) {
     let Some(place) = Place::of(cpu) else { return count_stray(seen.frame.wire_length()) };
     let Some(frame) = place.spill_frame(&seen.frame) else { return };
     meter_in(cpu, place, frame, seen, Frame::wire_length, &Socket(ctx));
+}
+
+/// As [`meter`], and looks into tunnels.
+#[inline(always)]
+pub fn meter_inside<B: FrameBytes>(ctx: &XdpContext, seen: &LinearFrame, bytes: &B) {
+    let cpu = cpu();
+    let Some(place) = Place::of(cpu) else { return count_stray(seen.frame.length) };
+    let Some(frame) = place.spill_frame(&seen.frame) else { return };
+    // SAFETY: as in `of_xdp`. The compiler must not do arithmetic with the 32 bits of the pointers in the context.
+    let start = || unsafe { PacketCursor::new(black_box(ctx.data()), black_box(ctx.data_end())) };
+    meter_levels(cpu, place, frame, seen.linear, start, bytes);
+}
+
+/// As [`meter_tc`], and looks into tunnels.
+#[inline(always)]
+pub fn meter_tc_inside(ctx: &TcContext, seen: &LinearFrame) {
+    let cpu = cpu();
+    let Some(place) = Place::of(cpu) else { return count_stray(seen.frame.wire_length()) };
+    let Some(frame) = place.spill_frame(&seen.frame) else { return };
+    // SAFETY: as in `of_tc`, after which no helper moves memory.
+    let start = || unsafe { PacketCursor::new(black_box(ctx.data()), black_box(ctx.data_end())) };
+    meter_levels(cpu, place, frame, seen.linear, start, &Socket(ctx));
+}
+
+#[inline(always)]
+fn meter_levels<F: Fn() -> PacketCursor, B: FrameBytes>(
+    cpu: u32,
+    place: Place,
+    frame: &Frame,
+    linear: bool,
+    start: F,
+    bytes: &B,
+) {
+    let Some(mut steps) = Steps::of(cpu, place, start) else { return };
+    steps.progress().begin(frame, None);
+    let parsed = parse_steps(&mut steps, frame);
+    let outside = !linear && matches!(parsed, Err(Skipped::Truncated));
+    let parsed = if outside { Err(Skipped::NotLinear) } else { parsed };
+    black_box(count_steps(cpu, &mut steps, frame, parsed, bytes));
+}
+
+/// Parses all levels. A function of its own, because parsing and counting together need more stack than there is.
+#[inline(never)]
+fn parse_steps<F: Fn() -> PacketCursor>(steps: &mut Steps<F>, frame: &Frame) -> Result<(), Skipped> {
+    parse_levels(frame, &Ports, steps)
+}
+
+/// Counts a parsed frame, as a function of its own. It returns a number, because the verifier refuses a function that leaves
+/// anything else in the register of the result.
+#[inline(never)]
+fn count_steps<F: Fn() -> PacketCursor, B: FrameBytes>(
+    cpu: u32,
+    steps: &mut Steps<F>,
+    frame: &Frame,
+    parsed: Result<(), Skipped>,
+    bytes: &B,
+) -> u32 {
+    let done = black_box(0);
+    let Some(mut partition) = Partition::current(cpu) else { return done };
+    match parsed {
+        Ok(()) => {
+            let Some(packet) = steps.packet() else { return done };
+            let metered = record_inside(&mut partition, packet, bytes, steps.progress().outer());
+            count_tunnels(&mut partition, steps.progress(), metered, packet.count);
+        }
+        Err(reason) => {
+            skip(&mut partition, frame.wire_length(), reason);
+            count_tunnels(&mut partition, steps.progress(), Metered::Skipped(reason), 1);
+        }
+    }
+    done
 }
 
 #[inline(always)]

@@ -17,9 +17,13 @@ use flowml_common::content::{PayloadChunk, PayloadLimit};
 use flowml_common::counts::{ColdCounters, FlowEntry};
 use flowml_common::flow::KEY_HALVES;
 use flowml_common::handover::Handover;
-use flowml_common::packet::{Frame, Packet};
+use flowml_common::packet::{Frame, Packet, Skipped};
+use flowml_common::parse::{Levels, Progress, parse_inside, parse_outermost, parse_tunnel};
 use flowml_common::table::{Bucket, Count, Head, SLOTS, Seed, Storage};
 use flowml_common::time::Boundaries;
+use flowml_common::tunnel::{Outer, PortList, TunnelPorts};
+
+use crate::cursor::PacketCursor;
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 
@@ -60,6 +64,10 @@ pub static COLD: Array<ColdCounters, 1, MMAPABLE> = Array::new();
 #[btf_map]
 pub static CHUNKS: Array<PayloadChunk, 1, MMAPABLE> = Array::new();
 
+/// The tunnels: one for each entry if the programs look into tunnels, otherwise the map has one element.
+#[btf_map]
+pub static OUTERS: Array<Outer, 1, MMAPABLE> = Array::new();
+
 /// The state that one agent leaves to the next. No program reads it.
 #[btf_map]
 pub static HANDOVER: Array<Handover, 1, MMAPABLE> = Array::new();
@@ -82,6 +90,17 @@ struct Spilled {
 #[btf_map]
 static PACKETS: Array<Spilled, 1> = Array::new();
 
+/// The progress of parsing a frame with tunnels, on cache lines of its own.
+#[repr(C)]
+struct Spread {
+    progress: Progress,
+    rest: [u8; 128 - size_of::<Progress>()],
+}
+
+/// The progress of each CPU. As for the packet, the verifier does not follow it.
+#[btf_map]
+static LEVELS: Array<Spread, 1> = Array::new();
+
 /// The value of a constant before the agent sets it: a number that no other constant of the program has. The compiler
 /// merges read-only data with equal bytes, and a literal that shares its address with one of these would change with
 /// it.
@@ -93,6 +112,11 @@ pub static BUCKETS: u32 = UNSET + 1;
 /// The secret of the flow hash.
 #[unsafe(no_mangle)]
 pub static SEED: Seed = Seed([UNSET as u64; KEY_HALVES]);
+
+/// The UDP ports of tunnels ([`PortList`]). Only the programs that look into tunnels read them.
+#[unsafe(no_mangle)]
+pub static TUNNEL_PORTS: [u32; PortList::LENGTH] =
+    [UNSET + 6, UNSET + 7, UNSET + 8, UNSET + 9, UNSET + 10, UNSET + 11, UNSET + 12, UNSET + 13];
 
 /// Number of payload bytes that are kept for each direction. If it is 0, the verifier removes the code that keeps
 /// payload.
@@ -196,6 +220,81 @@ impl Place {
     }
 }
 
+/// The levels of the frame that a CPU is parsing. `F` returns a cursor at the start of the frame.
+pub struct Steps<F> {
+    place: Place,
+    progress: NonNull<Progress>,
+    start: F,
+}
+
+impl<F: Fn() -> PacketCursor> Steps<F> {
+    /// The memory of a CPU with a [`Place`].
+    #[inline(always)]
+    pub fn of(cpu: u32, place: Place, start: F) -> Option<Self> {
+        // SAFETY: the element begins with the progress.
+        let progress = unsafe { NonNull::new(&raw mut (*LEVELS.get_ptr_mut(cpu)?).progress)? };
+        Some(Self { place, progress, start })
+    }
+
+    /// The packet that was stored last.
+    #[inline(always)]
+    pub fn packet(&self) -> Option<&'static Packet> {
+        // SAFETY: as for `Place::spill`, which has written it.
+        unsafe { black_box(&raw const (*self.place.0).packet).as_ref() }
+    }
+}
+
+impl<F: Fn() -> PacketCursor> Levels for Steps<F> {
+    type Cursor = PacketCursor;
+
+    #[inline(always)]
+    fn start(&self) -> PacketCursor {
+        (self.start)()
+    }
+
+    #[inline(always)]
+    fn progress(&mut self) -> &mut Progress {
+        // SAFETY: only this CPU uses the element, for one packet at a time (module comment), and `&mut self` is exclusive.
+        unsafe { black_box(self.progress).as_mut() }
+    }
+
+    #[inline(always)]
+    fn last(&mut self) -> Option<&mut Packet> {
+        // SAFETY: as for `Place::spill`, which has written the packet; `&mut self` is exclusive.
+        unsafe { black_box(&raw mut (*self.place.0).packet).as_mut() }
+    }
+
+    #[inline(always)]
+    fn keep(&mut self, packet: Packet) {
+        let _ = self.place.spill(&packet);
+    }
+
+    #[inline(never)]
+    fn outermost(&mut self, frame: &Frame) -> Result<(), Skipped> {
+        parse_outermost(frame, self)
+    }
+
+    #[inline(never)]
+    fn tunnel<P: TunnelPorts>(&mut self, ports: &P, n: usize) -> bool {
+        parse_tunnel(self, ports, n)
+    }
+
+    #[inline(never)]
+    fn inside(&mut self, frame: &Frame, n: usize) -> bool {
+        parse_inside(frame, self, n)
+    }
+}
+
+/// The ports of tunnels as the agent set them.
+pub struct Ports;
+
+impl TunnelPorts for Ports {
+    #[inline(always)]
+    fn port(&self, n: usize) -> u32 {
+        constant(&TUNNEL_PORTS[n])
+    }
+}
+
 /// Writes a value and returns a reference to it. The compiler must not keep the written value in registers.
 ///
 /// # Safety
@@ -273,6 +372,12 @@ impl Storage for Partition {
         let first = PayloadLimit::new(constant(&PAYLOAD))?.first_chunk(self.first_bucket() * SLOTS as u32, 0);
         // SAFETY: as for a bucket.
         unsafe { CHUNKS.get_ptr_mut(first + n)?.as_mut() }
+    }
+
+    #[inline(always)]
+    fn outer(&mut self, n: u32) -> Option<&mut Outer> {
+        // SAFETY: as for a bucket.
+        unsafe { OUTERS.get_ptr_mut(self.first_bucket() * SLOTS as u32 + n)?.as_mut() }
     }
 
     #[inline(always)]

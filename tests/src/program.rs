@@ -9,6 +9,7 @@ use bytemuck::{Pod, Zeroable};
 use flowml_common::content::{PayloadChunk, PayloadLimit};
 use flowml_common::packet::{Hook, Segments};
 use flowml_common::time::Boundaries;
+use flowml_common::tunnel::PortList;
 use flowml_user::capture::kernel::{KernelTable, Size};
 use flowml_user::object;
 
@@ -43,12 +44,22 @@ pub fn embedded() -> Result<&'static [u8]> {
 
 /// A flow table with the kernel programs of this build.
 pub fn kernel_table(capacity: Option<u32>, payload: Option<PayloadLimit>) -> Result<KernelTable> {
-    KernelTable::load(embedded()?, capacity, payload, Boundaries::default()).context("loading the kernel object")
+    kernel_table_inside(capacity, payload, None)
+}
+
+/// The same, looking into the tunnels of these ports and into those without ports.
+pub fn kernel_table_inside(
+    capacity: Option<u32>,
+    payload: Option<PayloadLimit>,
+    tunnels: Option<PortList>,
+) -> Result<KernelTable> {
+    let table = KernelTable::load(embedded()?, capacity, payload, tunnels, Boundaries::default());
+    table.context("loading the kernel object")
 }
 
 /// The same table for CPU numbers below `cpus`, whatever this host has.
 pub fn kernel_table_for(cpus: u32, capacity: u32) -> Result<KernelTable> {
-    KernelTable::with_size(embedded()?, Size::new(cpus, Some(capacity), None, None), Boundaries::default())
+    KernelTable::with_size(embedded()?, Size::new(cpus, Some(capacity), None, None, None), Boundaries::default())
         .context("loading the kernel object")
 }
 
@@ -79,6 +90,16 @@ impl Program {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::XdpFrags, Self::Xdp, Self::Ingress, Self::Egress];
 
+    /// The name in the object of the program that looks into tunnels.
+    pub const fn inner_name(self) -> &'static str {
+        match self {
+            Self::XdpFrags => "flowml_xdp_frags_inner",
+            Self::Xdp => "flowml_xdp_inner",
+            Self::Ingress => "flowml_ingress_inner",
+            Self::Egress => "flowml_egress_inner",
+        }
+    }
+
     /// The name in the object.
     pub const fn name(self) -> &'static str {
         match self {
@@ -106,10 +127,11 @@ impl Program {
         }
     }
 
-    /// Loads the program.
+    /// Loads the program: the one that looks into tunnels if the table does.
     pub fn load(self, table: &mut KernelTable) -> Result<Runner> {
-        let program = table.ebpf().program_mut(self.name());
-        let program = program.with_context(|| format!("the kernel object has no program {}", self.name()))?;
+        let name = if table.size().tunnels.is_some() { self.inner_name() } else { self.name() };
+        let program = table.ebpf().program_mut(name);
+        let program = program.with_context(|| format!("the kernel object has no program {name}"))?;
         let loaded = match program {
             Loaded::Xdp(xdp) => xdp.load(),
             Loaded::SchedClassifier(classifier) => classifier.load(),

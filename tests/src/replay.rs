@@ -9,14 +9,14 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 use aya::maps::Map;
 use aya::programs::Xdp;
-use bytemuck::{Pod, must_cast_mut};
+use bytemuck::{Pod, Zeroable as _, must_cast_mut};
 use flowml_common::content::{PayloadChunk, PayloadChunks, PayloadLimit};
 use flowml_common::counts::{ColdCounters, Counted, FlowEntry};
-use flowml_common::flow::Sender;
-use flowml_common::packet::{Packet, Skipped};
-use flowml_common::parse::parse_behind;
-use flowml_common::table::{Bucket, Head, Metered, Shape, used};
+use flowml_common::flow::{FlowKey, Sender};
+use flowml_common::packet::Skipped;
+use flowml_common::table::{Bucket, Head, Metered, Seed, Shape, Storage as _, used};
 use flowml_common::time::Boundaries;
+use flowml_common::tunnel::{Outer, PortList};
 use flowml_user::capture::file::Captured;
 use flowml_user::capture::file::link::LinkType;
 use flowml_user::capture::kernel::KernelTable;
@@ -67,12 +67,24 @@ impl Unreplayable {
         if behind == 0 {
             return None;
         }
-        let meter = |bytes| Captured { bytes, ..*captured }.meter(&mut table());
-        let whole = meter(captured.bytes);
-        let linear = meter(&captured.bytes[..captured.bytes.len() - behind]);
-        let differs = whole != linear || whole == Metered::Skipped(Skipped::Truncated);
+        let linear = &captured.bytes[..captured.bytes.len() - behind];
+        let differs = [None, Some(PortList::default())].into_iter().any(|tunnels| {
+            let whole = metered(captured, captured.bytes, tunnels);
+            whole != metered(captured, linear, tunnels) || whole.0 == Metered::Skipped(Skipped::Truncated)
+        });
         differs.then_some(Self::NotLinear)
     }
+}
+
+/// The result of metering a frame of which these bytes are there, and the key and sender of its flow.
+fn metered(captured: &Captured<'_>, bytes: &[u8], tunnels: Option<PortList>) -> (Metered, Option<(FlowKey, Sender)>) {
+    let mut table = VecTable::new(Shape::for_capacity(1), Seed::zeroed()).with_tunnels(tunnels);
+    let metered = Captured { bytes, ..*captured }.meter(&mut table);
+    let flow = table.flows().next().map(|flow| {
+        let is_lower = flow.partial_flow().stats.direction(Sender::Lower).packets > 0;
+        (*flow.key, if is_lower { Sender::Lower } else { Sender::Upper })
+    });
+    (metered, flow)
 }
 
 /// A frame with an Ethernet header: its own, or an equivalent one for other link types.
@@ -111,10 +123,10 @@ fn ethernet<'a>(captured: &Captured<'a>) -> Option<Ethernet<'a>> {
 pub struct Reference(VecTable);
 
 impl Reference {
-    /// An empty table that keeps this much payload.
+    /// An empty table that keeps this much payload, and looks into the tunnels of these ports.
     #[must_use]
-    pub fn new(payload: Option<PayloadLimit>) -> Self {
-        Self(table().with_payload(payload))
+    pub fn new(payload: Option<PayloadLimit>, tunnels: Option<PortList>) -> Self {
+        Self(table().with_payload(payload).with_tunnels(tunnels))
     }
 }
 
@@ -158,12 +170,19 @@ struct Flow {
     cold: ColdCounters,
     /// The payload chunks of its entry.
     chunks: Option<(PayloadLimit, Vec<PayloadChunk>)>,
+    outer: Option<Outer>,
 }
 
 impl Flow {
     fn counted(&self) -> Counted<'_> {
         let chunks = self.chunks.as_ref().map(|(limit, chunks)| PayloadChunks::new(*limit, chunks).of_entry(0));
-        Counted { key: &self.entry.key, counts: &self.entry.counts, cold: &self.cold, chunks }
+        Counted {
+            key: &self.entry.key,
+            counts: &self.entry.counts,
+            cold: &self.cold,
+            chunks,
+            outer: self.outer.as_ref(),
+        }
     }
 
     /// The frame bytes of a direction: the first word of its cache line. An entry has four cache lines (`FlowEntry`,
@@ -185,6 +204,7 @@ struct Partition {
     entries: SharedArray<FlowEntry>,
     cold: SharedArray<ColdCounters>,
     payload: Option<(PayloadLimit, SharedArray<PayloadChunk>)>,
+    outers: Option<SharedArray<Outer>>,
 }
 
 impl Partition {
@@ -203,6 +223,10 @@ impl Partition {
                     let chunks = partitions * shape.entries() * limit.chunks_of_entry();
                     Some((limit, mapped(kernel, "CHUNKS", chunks)?))
                 }
+                None => None,
+            },
+            outers: match kernel.size().tunnels {
+                Some(_) => Some(mapped(kernel, "OUTERS", partitions * shape.entries())?),
                 None => None,
             },
         })
@@ -226,8 +250,9 @@ impl Partition {
                 let each = limit.chunks_of_entry() as usize;
                 Some((*limit, chunks.slice((self.number * entries + n) * each, each).to_vec()))
             };
-            let flows =
-                used(tags).map(|n| Flow { number: n, entry: all[n], cold: cold[n], chunks: chunks(n) }).collect();
+            let outer = |n| self.outers.as_ref().map(|outers| outers.slice(self.number * entries + n, 1)[0]);
+            let flow = |n| Flow { number: n, entry: all[n], cold: cold[n], chunks: chunks(n), outer: outer(n) };
+            let flows = used(tags).map(flow).collect();
             self.heads.fill_zero(self.number, 1);
             self.buckets.fill_zero(self.number * buckets, buckets);
             Ok((head, flows))
@@ -264,16 +289,17 @@ struct Corrections {
 }
 
 impl Replay {
-    /// Loads the replaying program, which keeps this much payload. The counts of the current CPU are compared, so the
-    /// thread must stay on it.
+    /// Loads the replaying program, which keeps this much payload and looks into the tunnels of these ports. The counts of
+    /// the current CPU are compared, so the thread must stay on it.
     ///
     /// # Errors
     /// If the object is missing, or the kernel refuses it.
-    pub fn load(payload: Option<PayloadLimit>) -> Result<Self> {
+    pub fn load(payload: Option<PayloadLimit>, tunnels: Option<PortList>) -> Result<Self> {
         let object = object()?;
         let bytes = fs::read(&object).with_context(|| format!("{}: run `cargo xtask build`", object.display()))?;
-        let mut kernel = KernelTable::load(&bytes, Some(CAPACITY), payload, Boundaries::default())?;
-        let program = kernel.ebpf().program_mut("replay").context("the object has no program replay")?;
+        let mut kernel = KernelTable::load(&bytes, Some(CAPACITY), payload, tunnels, Boundaries::default())?;
+        let name = if tunnels.is_some() { "replay_inner" } else { "replay" };
+        let program = kernel.ebpf().program_mut(name).with_context(|| format!("the object has no program {name}"))?;
         let program: &mut Xdp = program.try_into()?;
         program.load().context("loading the replaying program")?;
         let program = program.fd()?.as_fd().try_clone_to_owned()?;
@@ -281,7 +307,9 @@ impl Replay {
         Ok(Self {
             partition: Partition::of(&mut kernel, cpu)?,
             // The same shape and seed, so that each flow has the same entry in both tables.
-            reference: Reference(VecTable::new(kernel.size().shape, kernel.seed()).with_payload(payload)),
+            reference: Reference(
+                VecTable::new(kernel.size().shape, kernel.seed()).with_payload(payload).with_tunnels(tunnels),
+            ),
             _kernel: kernel,
             program,
             cpu,
@@ -297,6 +325,11 @@ impl Replay {
             Some((limit, _)) => Some(*limit),
             None => None,
         }
+    }
+
+    /// The ports of the tunnels that are looked into.
+    pub fn tunnels(&self) -> Option<PortList> {
+        self.reference.0.tunnels()
     }
 
     fn run(&mut self, captured: &Captured<'_>) -> Result<()> {
@@ -316,7 +349,7 @@ impl Replay {
         }
         if frame.longer != 0 {
             let entry = self.reference.0.counts().last_entry();
-            self.corrections.add(captured, entry, frame.longer);
+            self.corrections.add(captured, self.reference.0.tunnels(), entry, frame.longer);
         }
         Ok(())
     }
@@ -324,15 +357,14 @@ impl Replay {
 
 impl Corrections {
     /// Records the excess of a frame. `entry` is the entry in which the last packet that has one was counted.
-    fn add(&mut self, captured: &Captured<'_>, entry: Option<usize>, longer: i64) {
-        let parsed = captured.link.header(captured.bytes).ok_or(Skipped::Truncated);
-        match parsed.and_then(|(header, behind)| parse_behind(&captured.frame(), &header, behind)) {
-            Ok(Packet { sender, .. }) => {
-                if let Some(entry) = entry {
+    fn add(&mut self, captured: &Captured<'_>, tunnels: Option<PortList>, entry: Option<usize>, longer: i64) {
+        match metered(captured, captured.bytes, tunnels) {
+            (Metered::Skipped(reason), _) => self.skipped[reason as usize] += longer,
+            (Metered::Counted, flow) => {
+                if let Some((entry, (_, sender))) = entry.zip(flow) {
                     *self.entries.entry((entry, sender as usize)).or_default() += longer;
                 }
             }
-            Err(reason) => self.skipped[reason as usize] += longer,
         }
     }
 

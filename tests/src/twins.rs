@@ -11,13 +11,14 @@ use flowml_common::content::{PayloadChunk, PayloadChunks, PayloadLimit};
 use flowml_common::counts::{ColdCounters, Counted, FlowEntry};
 use flowml_common::packet::{Frame, Hook, Skipped};
 use flowml_common::parse::parse;
-use flowml_common::table::{Bucket, Count, Head, Metered, Shape, record, skip};
+use flowml_common::table::{Bucket, Count, Head, Metered, Shape, Storage as _, meter_levels, record, skip};
+use flowml_common::tunnel::{Outer, PortList};
 use flowml_user::capture::kernel::{KernelTable, Size, monotonic_ns};
 use flowml_user::capture::vectors::VecTable;
 use rustix::thread::sched_getcpu;
 
 use crate::lab::wait_until;
-use crate::program::{Input, LOOPBACK, Runner, kernel_table};
+use crate::program::{Input, LOOPBACK, Runner, kernel_table_inside};
 use crate::traffic::raw::on_cpu;
 
 /// Both tables. A time of the kernel is accepted if it lies between two readings of the clock before and after. The
@@ -25,6 +26,8 @@ use crate::traffic::raw::on_cpu;
 pub struct Twins {
     kernel: KernelTable,
     vectors: VecTable,
+    /// Is used to find out whether a frame will be counted in a flow.
+    trial: VecTable,
     cpu: u32,
     epoch: u32,
     kept_bytes: u64,
@@ -38,11 +41,33 @@ impl Twins {
         payload: Option<PayloadLimit>,
         work: impl FnOnce(&mut Self) -> Result<T> + Send,
     ) -> Result<T> {
+        Self::inside_on_cpu(cpu, capacity, payload, None, work)
+    }
+
+    /// The same with tables that look into tunnels, if there are ports of these.
+    pub fn inside_on_cpu<T: Send>(
+        cpu: u32,
+        capacity: u32,
+        payload: Option<PayloadLimit>,
+        tunnels: Option<PortList>,
+        work: impl FnOnce(&mut Self) -> Result<T> + Send,
+    ) -> Result<T> {
         on_cpu(cpu as usize, || {
-            let kernel = kernel_table(Some(capacity), payload)?;
-            let vectors = VecTable::new(Shape::for_capacity(capacity), kernel.seed()).with_payload(payload);
-            work(&mut Self { kernel, vectors, cpu, epoch: 0, kept_bytes: 0 })
+            let kernel = kernel_table_inside(Some(capacity), payload, tunnels)?;
+            let table = |capacity| VecTable::new(Shape::for_capacity(capacity), kernel.seed()).with_tunnels(tunnels);
+            let (vectors, trial) = (table(capacity).with_payload(payload), table(16));
+            work(&mut Self { kernel, vectors, trial, cpu, epoch: 0, kept_bytes: 0 })
         })?
+    }
+
+    /// The counts of the table in userspace.
+    pub const fn counts(&self) -> &Head {
+        self.vectors.counts()
+    }
+
+    /// The only flow in the table in userspace, if there is one.
+    pub fn flow(&self) -> Option<Counted<'_>> {
+        self.vectors.flows().next()
     }
 
     /// The table in the kernel.
@@ -97,25 +122,29 @@ impl Twins {
     ) -> Result<Metered> {
         let headers = &bytes[..linear];
         let head: Head = self.value("HEADS", self.partition())?;
-        let key = parse(&frame, headers).ok().map(|packet| packet.key);
+        self.trial.clear();
+        let is_in_flow = meter_as_a_hook(&mut self.trial, &frame, headers, headers) == Metered::Counted;
         let full = |head: &Head| head.skipped[Skipped::TableFull as usize].packets;
         // The entry in which it was counted, which may not be the flow's previous entry.
-        let is_counted = key.is_some() && full(&head) == full(self.vectors.counts());
+        let is_counted = is_in_flow && full(&head) == full(self.vectors.counts());
         let number = if is_counted { head.last_entry() } else { None };
         let entry: Option<FlowEntry> = number.map(|number| self.of_entry("ENTRIES", number)).transpose()?;
         let time_ns = entry.map_or(0, |entry| entry.counts.last().ns());
         ensure!(entry.is_none() || times_ns.contains(&time_ns), "the packet's time is {time_ns}, not in {times_ns:?}");
-        let metered = self.meter_as_a_hook(&Frame { time_ns, ..frame }, bytes, headers);
+        let metered = meter_as_a_hook(&mut self.vectors, &Frame { time_ns, ..frame }, bytes, headers);
         same("head", &head, self.vectors.counts())?;
         if metered == Metered::Counted {
             let (entry, number) = entry.zip(number).context("the kernel has no such flow")?;
             let cold: ColdCounters = self.of_entry("COLD", number)?;
             let chunks = self.chunks_of(number)?;
+            let outer: Option<Outer> =
+                self.kernel.size().tunnels.map(|_| self.of_entry("OUTERS", number)).transpose()?;
             let kernel = Counted {
                 key: &entry.key,
                 counts: &entry.counts,
                 cold: &cold,
                 chunks: self.kernel.size().payload.map(|limit| PayloadChunks::new(limit, &chunks).of_entry(0)),
+                outer: outer.as_ref(),
             };
             same_flow(&kernel, &self.vectors.at(number))?;
             let kept = kernel.contents().into_iter().flatten().flatten();
@@ -168,18 +197,6 @@ impl Twins {
         self.set("TAGS", partition * buckets..(partition + 1) * buckets, Bucket::zeroed())
     }
 
-    /// Does with slices what the hooks do (`frame::meter` in flowml-ebpf): reads headers in the linear part, and payload
-    /// anywhere.
-    fn meter_as_a_hook(&mut self, frame: &Frame, bytes: &[u8], headers: &[u8]) -> Metered {
-        let reason = match parse(frame, headers) {
-            Ok(packet) => return record(&mut self.vectors, &packet, &bytes),
-            Err(Skipped::Truncated) if (headers.len() as u32) < frame.length => Skipped::NotLinear,
-            Err(reason) => reason,
-        };
-        skip(&mut self.vectors, frame.wire_length(), reason);
-        Metered::Skipped(reason)
-    }
-
     fn partition(&self) -> u32 {
         2 * self.cpu + self.epoch
     }
@@ -214,6 +231,23 @@ impl Twins {
     }
 }
 
+/// Does with slices what the hooks do (`frame::meter` in flowml-ebpf): reads headers in the linear part, and payload
+/// anywhere.
+fn meter_as_a_hook(table: &mut VecTable, frame: &Frame, bytes: &[u8], headers: &[u8]) -> Metered {
+    let is_linear = headers.len() as u32 >= frame.length;
+    let truncated = if is_linear { Skipped::Truncated } else { Skipped::NotLinear };
+    if let Some(ports) = table.tunnels() {
+        return meter_levels(table, frame, None, headers, &bytes, &ports, truncated);
+    }
+    let reason = match parse(frame, headers) {
+        Ok(packet) => return record(table, &packet, &bytes),
+        Err(Skipped::Truncated) => truncated,
+        Err(reason) => reason,
+    };
+    skip(table, frame.wire_length(), reason);
+    Metered::Skipped(reason)
+}
+
 /// A value of a map.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -232,6 +266,8 @@ pub(crate) fn same_flow(kernel: &Counted<'_>, vectors: &Counted<'_>) -> Result<(
     same("cold", kernel.cold, vectors.cold)?;
     let [theirs, ours] = [kernel, vectors].map(Counted::contents);
     ensure!(theirs == ours, "first payloads, in the kernel and in vectors: {theirs:?}, {ours:?}");
+    let [theirs, ours] = [kernel, vectors].map(Counted::tunnel);
+    ensure!(theirs == ours, "tunnels, in the kernel and in vectors: {theirs:?}, {ours:?}");
     Ok(())
 }
 

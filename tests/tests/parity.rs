@@ -17,9 +17,10 @@ use anyhow::{Context, Result, ensure};
 use flowml_common::content::PayloadLimit;
 use flowml_common::packet::Skipped;
 use flowml_common::table::Metered;
+use flowml_common::tunnel::PortList;
 use flowml_tests::captures::{Interface, Order, PacketBlock, Pcap, Pcapng, Record, gzip, zstandard};
 use flowml_tests::folder::Folder;
-use flowml_tests::frames::NAMED;
+use flowml_tests::frames::{NAMED, TUNNELLED};
 use flowml_tests::program::require_kernel;
 use flowml_tests::replay::{Compared, Reference, Replay, Unreplayable};
 use flowml_tests::traffic::raw::on_cpu;
@@ -29,7 +30,7 @@ use flowml_user::engine::epochs::Epochs;
 use flowml_user::engine::learners::Learners;
 use flowml_user::engine::offline::{FileTable, Offline, table};
 use flowml_user::export::{Destination, Pace, Sinks, Target};
-use flowml_user::features::FlowColumns;
+use flowml_user::features::{FlowColumns, RowColumns};
 use flowml_user::learning::Settings;
 use flowml_user::record::{Inspector, Pattern};
 use flowml_user::session::Timeouts;
@@ -50,18 +51,18 @@ struct Tally {
 /// problem of the file.
 fn read<T: FileTable>(
     table: T,
-    payload: Option<PayloadLimit>,
+    (payload, tunnels): (Option<PayloadLimit>, bool),
     path: &Path,
     folder: &Folder,
     left_out: &mut BTreeMap<Unreplayable, u64>,
 ) -> Result<(Vec<u8>, Option<FileError>)> {
     // Scores are left out: they are functions of the rows, and training takes longer than everything else here.
     let epochs = Epochs::new(Duration::from_secs(1), Timeouts::default().idle);
-    read_with((None, epochs, payload), table, path, folder, left_out)
+    read_with((None, epochs, payload, tunnels), table, path, folder, left_out)
 }
 
 fn read_with<T: FileTable>(
-    (learners, epochs, payload): (Option<Learners>, Epochs, Option<PayloadLimit>),
+    (learners, epochs, payload, tunnels): (Option<Learners>, Epochs, Option<PayloadLimit>, bool),
     table: T,
     path: &Path,
     folder: &Folder,
@@ -70,9 +71,10 @@ fn read_with<T: FileTable>(
     let rows = folder.path("rows.jsonl");
     let target = Target::Jsonl(Destination::File(rows.clone().into()));
     let inspector = payload.map(|_| inspector()).transpose()?;
-    let columns = FlowColumns::of(inspector.as_ref());
+    let columns = RowColumns { flows: FlowColumns::of(inspector.as_ref()), tunnels };
     let sinks = Sinks::open(&[target], columns, Pace::Offline)?;
     let pipeline = Pipeline::new(Timeouts::default(), Vec::new(), learners, sinks, 0, 0).with_inspector(inspector);
+    let pipeline = pipeline.with_tunnels(tunnels);
     let mut offline = Offline::new(table, pipeline, epochs)?;
     let mut file = CaptureFile::open(path)?;
     let error = loop {
@@ -114,9 +116,10 @@ fn check_rule(rule: Unreplayable, captured: &Captured<'_>) -> Result<()> {
 /// Reads a file twice, with the kernel and without it, and compares.
 fn compare(replay: &mut Replay, path: &Path, folder: &Folder, tally: &mut Tally) -> Result<()> {
     tally.files += 1;
-    let payload = replay.payload();
-    let (rows, error) = read(Reference::new(payload), payload, path, folder, &mut BTreeMap::new())?;
-    let (kernel_rows, _) = read(&mut *replay, payload, path, folder, &mut tally.left_out)?;
+    let kept = (replay.payload(), replay.tunnels().is_some());
+    let reference = Reference::new(replay.payload(), replay.tunnels());
+    let (rows, error) = read(reference, kept, path, folder, &mut BTreeMap::new())?;
+    let (kernel_rows, _) = read(&mut *replay, kept, path, folder, &mut tally.left_out)?;
     if let Some((kernel, offline)) =
         kernel_rows.split(|byte| *byte == b'\n').zip(rows.split(|byte| *byte == b'\n')).find(|(a, b)| a != b)
     {
@@ -134,8 +137,11 @@ const PAYLOAD: Option<PayloadLimit> = PayloadLimit::new(200);
 
 /// Compares all files, without payload and with it, and prints the counts.
 fn compare_all(name: &str, paths: &[PathBuf]) -> Result<(Tally, Compared)> {
-    let without = compare_with(None, name, paths)?;
-    let with = compare_with(PAYLOAD, name, paths)?;
+    let without = compare_with((None, None), name, paths)?;
+    let with = compare_with((PAYLOAD, None), name, paths)?;
+    let inside = compare_with((PAYLOAD, Some(PortList::default())), &format!("{name}, inside of tunnels"), paths)?;
+    ensure!(inside.0.left_out == with.0.left_out, "inside of tunnels {:?}, outside {:?}", inside.0, with.0);
+    ensure!(inside.1.frames == with.1.frames && inside.1.counted >= with.1.counted, "{:?}, {:?}", inside.1, with.1);
     ensure!(without.0 == with.0, "without payload {:?}, with it {:?}", without.0, with.0);
     let counts = |compared: Compared| Compared { payload_bytes: 0, ..compared };
     ensure!(counts(without.1) == counts(with.1), "without payload {:?}, with it {:?}", without.1, with.1);
@@ -143,10 +149,14 @@ fn compare_all(name: &str, paths: &[PathBuf]) -> Result<(Tally, Compared)> {
     Ok(with)
 }
 
-fn compare_with(payload: Option<PayloadLimit>, name: &str, paths: &[PathBuf]) -> Result<(Tally, Compared)> {
+fn compare_with(
+    (payload, tunnels): (Option<PayloadLimit>, Option<PortList>),
+    name: &str,
+    paths: &[PathBuf],
+) -> Result<(Tally, Compared)> {
     let folder = Folder::new(name)?;
     let (tally, compared) = on_cpu(0, || {
-        let (mut tally, mut replay) = (Tally::default(), Replay::load(payload)?);
+        let (mut tally, mut replay) = (Tally::default(), Replay::load(payload, tunnels)?);
         for path in paths {
             match CaptureFile::open(path) {
                 Ok(_) => {}
@@ -204,7 +214,8 @@ const BEGIN_NS: u64 = 1_700_000_000_250_000_000;
 
 /// The named frames twice, 37.001 ms apart, so that many flows have two packets and extend over two epochs.
 fn named_frames() -> Vec<Record> {
-    let frames = NAMED.iter().chain(NAMED).map(|named| (named.build)());
+    let all = || NAMED.iter().map(|named| named.build).chain(TUNNELLED.iter().map(|named| named.build));
+    let frames = all().chain(all()).map(|build| build());
     frames.zip(0..).map(|(bytes, n)| Record::whole(BEGIN_NS + n * 37_001_000, bytes)).collect()
 }
 
@@ -354,7 +365,7 @@ fn the_format_of_a_capture_does_not_matter() -> Result<()> {
     let mut expected = None;
     for (name, bytes) in files {
         let path = folder.write(name, &bytes)?;
-        let (rows, error) = read(table(), None, path.as_ref(), &folder, &mut BTreeMap::new())?;
+        let (rows, error) = read(table(), (None, false), path.as_ref(), &folder, &mut BTreeMap::new())?;
         ensure!(error.is_none(), "{error:?}");
         ensure!(expected.get_or_insert_with(|| rows.clone()) == &rows, "{name} gives other rows than a plain pcap");
     }
@@ -371,7 +382,7 @@ fn silences_change_no_row() -> Result<()> {
         let epochs = Epochs::new(interval, Timeouts::default().idle);
         let read = |epochs| {
             let learners = Some(Learners::new(FlowColumns::Headers, &settings));
-            read_with((learners, epochs, None), table(), path.as_ref(), &folder, &mut BTreeMap::new())
+            read_with((learners, epochs, None, false), table(), path.as_ref(), &folder, &mut BTreeMap::new())
         };
         let (with, _) = read(epochs.clone())?;
         let (without, _) = read(epochs.without_leaps())?;

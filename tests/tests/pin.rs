@@ -383,7 +383,7 @@ fn clear_half(table: &KernelTable, folder: &Folder, epoch: u32) -> Result<()> {
 fn reopen(host: &Host, folder: &Folder) -> Result<(KernelTable, Pins)> {
     host.enter(|| {
         let pins = Pins::open(folder.path())?;
-        let table = KernelTable::open(embedded()?, &pins, None, None, Boundaries::default())?;
+        let table = KernelTable::open(embedded()?, &pins, None, None, None, Boundaries::default())?;
         Ok((table, pins))
     })?
 }
@@ -464,7 +464,7 @@ fn incomplete_pins_of_a_killed_agent_are_not_used() -> Result<()> {
     fs::remove_file(folder.path().join("handover"))?;
     let sent = send(&peer, &metered, 10)?;
     let agent = start(&[&metered], &folder, &[])?;
-    assert_eq!(folder.names().len(), 9, "{:?}", folder.names());
+    assert_eq!(folder.names().len(), 10, "{:?}", folder.names());
     let report = stop(agent)?;
     assert_eq!(taken(report.summary()?)?, Sent::default(), "the new table did not count {sent:?}");
     // Pins of other programs are left alone.

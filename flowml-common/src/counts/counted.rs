@@ -3,6 +3,7 @@
 use crate::content::{Content, Contents, EntryChunks};
 use crate::flow::{ACK, Direction, FirstPackets, FlowKey, FlowStats, NO_SAMPLE, Opening, PSH, PartialFlow, Sender};
 use crate::quote::Quote;
+use crate::tunnel::Outer;
 
 use super::cold::{BY_SYN, BY_SYN_ACK, ColdCounters, RARE_FLAGS};
 use super::hot::{FlowCounts, NO_GAP};
@@ -18,6 +19,8 @@ pub struct Counted<'a> {
     pub cold: &'a ColdCounters,
     /// The chunks of the first payload bytes, if payload is kept.
     pub chunks: Option<EntryChunks<'a>>,
+    /// The tunnel of the first packet, if tunnels are looked into. It is only valid if the key has a tunnel.
+    pub outer: Option<&'a Outer>,
 }
 
 impl<'a> Counted<'a> {
@@ -31,6 +34,12 @@ impl<'a> Counted<'a> {
             let content = Content { time_ns: self.cold.payload[at].ns(), bytes };
             (self.counts.sums[at].payload_packets > 0).then_some(content)
         }))
+    }
+
+    /// The tunnel of the first packet, if it is in one.
+    #[must_use]
+    pub fn tunnel(&self) -> Option<&'a Outer> {
+        self.outer.filter(|_| self.key.tunnel().is_some())
     }
 
     /// The packet that the first ICMP error of the flow quotes.

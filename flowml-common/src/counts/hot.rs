@@ -268,7 +268,7 @@ impl FlowCounts {
 /// Sets the words to zero one by one, with a zero that the compiler does not recognise. Otherwise it would call memset,
 /// which in a kernel program is a loop over bytes.
 #[inline(always)]
-pub(super) fn zero(words: &mut [u64]) {
+pub(crate) fn zero(words: &mut [u64]) {
     let zero = black_box(0);
     for word in words {
         *word = zero;

@@ -21,6 +21,7 @@ use crate::time::Stamp;
 
 pub use self::cold::ColdCounters;
 pub use self::counted::Counted;
+pub(crate) use self::hot::zero;
 pub use self::hot::{FlowCounts, Rare};
 
 /// An entry of the flow table.
@@ -84,7 +85,7 @@ impl FlowValue {
     /// References to the counters of the flow with this key.
     #[must_use]
     pub const fn counted<'a>(&'a self, key: &'a FlowKey) -> Counted<'a> {
-        Counted { key, counts: &self.counts, cold: &self.cold, chunks: None }
+        Counted { key, counts: &self.counts, cold: &self.cold, chunks: None, outer: None }
     }
 }
 

@@ -7,6 +7,7 @@ use bytemuck::{Pod, Zeroable, must_cast_ref};
 
 use crate::headers::protocol;
 use crate::icmp::icmp_answer;
+use crate::tunnel::TunnelKind;
 
 /// The version of IP.
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -131,6 +132,14 @@ impl Endpoint {
     }
 }
 
+/// The bits of the last word that do not depend on where the packet was seen: protocol, fragment, IPv6.
+const OF_PACKET: u64 = 0x03ff << 32;
+/// The lowest bit of the tunnel kind in the last word.
+const TUNNEL: u32 = 42;
+/// The lowest bit of the VLAN id in the last word, in a tunnel.
+const TUNNEL_VLAN: u32 = 46;
+const VLAN_ID: u16 = 0x0fff;
+
 /// Number of 32-bit halves of words in a [`FlowKey`].
 pub const KEY_HALVES: usize = size_of::<FlowKey>() / 4;
 
@@ -138,7 +147,9 @@ pub const KEY_HALVES: usize = size_of::<FlowKey>() / 4;
 ///
 /// The words are: lower address (upper half, lower half), upper address (upper half, lower half), then
 /// `lower port | upper port << 16 | interface << 32`, then
-/// `VLAN | inner VLAN << 16 | protocol << 32 | fragment << 40 | IPv6 << 41`.
+/// `VLAN | inner VLAN << 16 | protocol << 32 | fragment << 40 | IPv6 << 41`. In a tunnel the last word is
+/// `tunnel id | protocol << 32 | fragment << 40 | IPv6 << 41 | tunnel kind << 42 | VLAN << 46`, where the VLAN is that of the
+/// innermost Ethernet header.
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[expect(clippy::derived_hash_with_manual_eq, reason = "keys are equal exactly if their words are")]
@@ -207,9 +218,52 @@ impl FlowKey {
         (self.0[4] >> 32) as u32
     }
 
-    /// Outer and inner VLAN id; 0 without a VLAN tag.
+    /// Outer and inner VLAN id; 0 without a VLAN tag. In a tunnel only the outer tag of the innermost Ethernet header is in
+    /// the key.
     pub const fn vlans(&self) -> [u16; 2] {
-        [self.0[5] as u16, (self.0[5] >> 16) as u16]
+        if self.tunnel_number() == 0 {
+            [self.0[5] as u16, (self.0[5] >> 16) as u16]
+        } else {
+            [(self.0[5] >> TUNNEL_VLAN) as u16 & VLAN_ID, 0]
+        }
+    }
+
+    /// The kind of the tunnel that the packets are in; `None` outside of tunnels.
+    #[must_use]
+    pub const fn tunnel(&self) -> Option<TunnelKind> {
+        TunnelKind::of(self.tunnel_number())
+    }
+
+    /// The number of this tunnel, if it is in the key.
+    #[must_use]
+    pub const fn tunnel_id(&self) -> Option<u32> {
+        match self.tunnel() {
+            Some(kind) if kind.has_id_in_key() => Some(self.0[5] as u32),
+            _ => None,
+        }
+    }
+
+    const fn tunnel_number(&self) -> u8 {
+        (self.0[5] >> TUNNEL) as u8 & 0xf
+    }
+
+    /// The same key for packets in a tunnel of the kind with this number. `id` is the number of the tunnel, or 0 if it
+    /// differs between the directions.
+    #[inline(always)]
+    pub(crate) const fn in_tunnel(self, kind: u8, id: u32) -> Self {
+        let mut words = self.0;
+        let vlan = words[5] & VLAN_ID as u64;
+        words[5] = words[5] & OF_PACKET | id as u64 | (kind as u64 & 0xf) << TUNNEL | vlan << TUNNEL_VLAN;
+        Self(words)
+    }
+
+    /// The same key where `other` was seen: with its interface, VLAN ids and tunnel.
+    #[must_use]
+    pub(crate) const fn beside(self, other: &Self) -> Self {
+        let mut words = self.0;
+        words[4] = words[4] & 0xffff_ffff | other.0[4] & !0xffff_ffff;
+        words[5] = words[5] & OF_PACKET | other.0[5] & !OF_PACKET;
+        Self(words)
     }
 
     /// IP protocol number.

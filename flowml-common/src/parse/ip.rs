@@ -97,6 +97,53 @@ pub(super) fn parse_ipv6<C: Cursor>(frame: &Frame, link: &Link, cursor: &mut C) 
     Ok(network)
 }
 
+/// Skips an authentication header of IPv4. `protocol` becomes that of the payload.
+#[inline(always)]
+pub(super) fn follow_authentication<C: Cursor>(network: &mut Network, cursor: &mut C) -> Result<(), Skipped> {
+    if network.protocol == protocol::AUTHENTICATION && !network.later_fragment {
+        let extension: Extension = cursor.take().ok_or(Skipped::Truncated)?;
+        let length = extension.authentication_length();
+        cursor.skip(length - size_of::<Extension>() as u16).ok_or(Skipped::Truncated)?;
+        network.protocol = extension.next_header;
+        network.header_length = cursor.forget(network.header_length + u32::from(length));
+    }
+    Ok(())
+}
+
+/// What only tunnels need of an IP header. It is read ahead, because a larger [`Network`] would make other programs for
+/// frames outside of tunnels.
+pub(super) struct Ahead {
+    /// Not 0 in a fragment, the first or a later one. 0 if a fragment header of IPv6 is after other extension headers. The
+    /// packet inside of its first fragment is truncated.
+    pub(super) fragment: u16,
+    stated: u32,
+}
+
+impl Ahead {
+    #[inline(always)]
+    pub(super) fn of_ipv4<C: Cursor>(mut cursor: C) -> Result<Self, Skipped> {
+        let ip: Ipv4 = cursor.take().ok_or(Skipped::Truncated)?;
+        Ok(Self { fragment: ip.fragment_bits(), stated: u32::from(ip.total_length()) })
+    }
+
+    #[inline(always)]
+    pub(super) fn of_ipv6<C: Cursor>(mut cursor: C) -> Result<Self, Skipped> {
+        let ip: Ipv6 = cursor.take().ok_or(Skipped::Truncated)?;
+        let stated = match ip.payload_length() {
+            0 => TO_THE_END,
+            length => u32::from(Ipv6::LENGTH) + u32::from(length),
+        };
+        let fragment = if ip.next_header == protocol::FRAGMENT { cursor.take::<Fragment>() } else { None };
+        Ok(Self { fragment: fragment.map_or(0, |fragment| fragment.fragment_bits()), stated })
+    }
+
+    /// Whether the length in the header is that of the rest of the frame, or open.
+    #[inline(always)]
+    pub(super) const fn fills(&self, frame: &Frame, link: &Link) -> bool {
+        self.stated == TO_THE_END || link.length + self.stated == frame.length
+    }
+}
+
 /// Skips the extension headers (RFC 8200 §4). `protocol` becomes that of the payload.
 #[inline(always)]
 fn follow_extensions<C: Cursor>(network: &mut Network, cursor: &mut C) -> Result<(), Skipped> {

@@ -45,11 +45,24 @@ pub(super) fn parse_tags<C: Cursor>(frame: &Frame, header: &LinkHeader, cursor: 
     Ok(link)
 }
 
+/// Reads the tags of a level of tunnels after `tags` earlier ones, at most two in total. Not shared with [`parse_tags`],
+/// because the compiler would make other programs for frames outside of tunnels.
+#[inline(always)]
+pub(super) fn take_tags<C: Cursor>(cursor: &mut C, link: &mut Link, tags: u8) -> Result<(), Skipped> {
+    if is_vlan(link.ethertype) {
+        let tags = take_vlan(cursor, link, tags)?;
+        if tags < 2 && is_vlan(link.ethertype) {
+            take_vlan(cursor, link, tags)?;
+        }
+    }
+    Ok(())
+}
+
 /// The VLAN id in the tag control information (IEEE 802.1Q §9.6).
-const VLAN_ID: u16 = 0x0fff;
+pub(super) const VLAN_ID: u16 = 0x0fff;
 
 #[inline(always)]
-const fn is_vlan(ethertype: u16) -> bool {
+pub(super) const fn is_vlan(ethertype: u16) -> bool {
     matches!(
         ethertype,
         ethertype::VLAN | ethertype::QINQ | ethertype::QINQ_9100 | ethertype::QINQ_9200 | ethertype::QINQ_9300

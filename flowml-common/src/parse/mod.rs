@@ -1,6 +1,8 @@
 //! The parser: it makes a [`Packet`] of a frame, for the flow table, or returns the reason why the frame is [`Skipped`].
 
+mod encapsulation;
 mod ip;
+mod level;
 mod link;
 mod transport;
 
@@ -11,6 +13,7 @@ use crate::packet::{Frame, Packet, Segments, Skipped};
 use crate::time::Stamp;
 
 pub use self::ip::MAX_EXTENSIONS;
+pub use self::level::{FARTHEST, Levels, Progress, parse_inside, parse_levels, parse_outermost, parse_tunnel};
 pub use self::link::LinkHeader;
 
 use self::ip::{Network, parse_ipv4, parse_ipv6};

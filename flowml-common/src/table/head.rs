@@ -4,6 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::headers::protocol;
 use crate::packet::Skipped;
+use crate::tunnel::TunnelCounts;
 
 /// A number of packets and their frame bytes.
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -67,6 +68,10 @@ pub struct Head {
     pub skipped: [Count; Skipped::COUNT],
     /// Packets for which the table was full, by protocol.
     pub overflow: [Count; OVERFLOW_PROTOCOLS.len()],
+    /// Encapsulations of the packets, if the programs look into tunnels.
+    pub tunnels: TunnelCounts,
+    /// The size is a power of two, because the kernel then finds an element without a multiplication.
+    rest: [u64; 32],
 }
 
 impl Head {
@@ -77,6 +82,7 @@ impl Head {
         self.received.add(other.received.packets, other.received.bytes);
         self.entries += other.entries;
         self.boundaries_lost += other.boundaries_lost;
+        self.tunnels.merge(&other.tunnels);
     }
 
     /// The number of the entry in which the last packet was counted.

@@ -32,12 +32,15 @@ mod place;
 mod search;
 mod storage;
 
+use bytemuck::Zeroable as _;
+
 use crate::content::{FrameBytes, PayloadChunk, PayloadLimit};
 use crate::cursor::Cursor;
 use crate::packet::{Frame, Packet, Skipped};
-use crate::parse::parse;
+use crate::parse::{Levels, LinkHeader, Progress, parse, parse_levels};
 use crate::quote::KeptQuote;
 use crate::time::Stamp;
+use crate::tunnel::{Outer, PortList};
 
 pub use self::bucket::{Bucket, SLOTS, entry_number, used};
 pub use self::head::{Count, Head, OVERFLOW_PROTOCOLS, add_counts};
@@ -70,6 +73,75 @@ pub fn meter<S: Storage, C: Cursor + FrameBytes + Copy>(storage: &mut S, frame: 
     }
 }
 
+/// As [`meter`], and looks into tunnels. `header` is the header of the link layer if that is not Ethernet. Headers are
+/// read at `cursor` and payload from `bytes`; both start at the start of the frame. `truncated` is the reason for a frame
+/// whose bytes at `cursor` end within its headers.
+pub fn meter_levels<S: Storage, C: Cursor + Copy, B: FrameBytes>(
+    storage: &mut S,
+    frame: &Frame,
+    header: Option<&LinkHeader>,
+    cursor: C,
+    bytes: &B,
+    ports: &PortList,
+    truncated: Skipped,
+) -> Metered {
+    let mut levels = OwnLevels { cursor, progress: Progress::zeroed(), packet: None };
+    levels.progress.begin(frame, header);
+    let reason = parse_levels(frame, ports, &mut levels).err().unwrap_or(Skipped::NotIp);
+    let OwnLevels { progress, packet, .. } = levels;
+    let metered = match &packet {
+        Some(packet) => record_inside(storage, packet, bytes, progress.outer()),
+        None => {
+            let reason = if reason == Skipped::Truncated { truncated } else { reason };
+            skip(storage, frame.wire_length(), reason);
+            Metered::Skipped(reason)
+        }
+    };
+    count_tunnels(storage, &progress, metered, packet.map_or(1, |packet| packet.count));
+    metered
+}
+
+/// The levels of a frame in own memory.
+struct OwnLevels<C> {
+    cursor: C,
+    progress: Progress,
+    packet: Option<Packet>,
+}
+
+impl<C: Cursor + Copy> Levels for OwnLevels<C> {
+    type Cursor = C;
+
+    fn start(&self) -> C {
+        self.cursor
+    }
+
+    fn progress(&mut self) -> &mut Progress {
+        &mut self.progress
+    }
+
+    fn last(&mut self) -> Option<&mut Packet> {
+        self.packet.as_mut()
+    }
+
+    fn keep(&mut self, packet: Packet) {
+        self.packet = Some(packet);
+    }
+}
+
+/// Counts the encapsulations of a frame of this number of packets. A packet for which the table was full is in none of
+/// these counts: in a capture it is counted again.
+#[inline(always)]
+pub fn count_tunnels<S: Storage>(storage: &mut S, progress: &Progress, metered: Metered, packets: u32) {
+    if metered == Metered::Skipped(Skipped::TableFull) {
+        return;
+    }
+    for (kind, outcome) in progress.encapsulations() {
+        if kind != 0 {
+            storage.head().tunnels.add(kind, outcome, u64::from(packets));
+        }
+    }
+}
+
 /// Counts a frame that is in no flow.
 #[inline(always)]
 pub fn skip<S: Storage>(storage: &mut S, wire_length: u32, reason: Skipped) {
@@ -81,7 +153,18 @@ pub fn skip<S: Storage>(storage: &mut S, wire_length: u32, reason: Skipped) {
 /// bytes of its frame.
 #[inline(always)]
 pub fn record<S: Storage, B: FrameBytes>(storage: &mut S, packet: &Packet, bytes: &B) -> Metered {
-    let counted = count(storage, packet, bytes);
+    record_inside(storage, packet, bytes, None)
+}
+
+/// As [`record`], for a packet in the tunnel `outer`.
+#[inline(always)]
+pub fn record_inside<S: Storage, B: FrameBytes>(
+    storage: &mut S,
+    packet: &Packet,
+    bytes: &B,
+    outer: Option<&Outer>,
+) -> Metered {
+    let counted = count(storage, packet, bytes, outer);
     let head = storage.head();
     let (packets, bytes) = (u64::from(packet.count), u64::from(packet.frame_bytes));
     if counted.is_some() {
@@ -98,8 +181,8 @@ pub fn record<S: Storage, B: FrameBytes>(storage: &mut S, packet: &Packet, bytes
 /// All paths of the search join before the packet is counted. Otherwise the verifier would check the counting once for
 /// each path.
 #[inline(always)]
-fn count<S: Storage, B: FrameBytes>(storage: &mut S, packet: &Packet, bytes: &B) -> Option<()> {
-    let Ready { number, located, now } = ready(storage, packet)?;
+fn count<S: Storage, B: FrameBytes>(storage: &mut S, packet: &Packet, bytes: &B, outer: Option<&Outer>) -> Option<()> {
+    let Ready { number, located, now } = ready(storage, packet, outer)?;
     let limit = storage.payload_limit().filter(|_| storage.entry(located).counts.is_first_payload(packet));
     if let Some(rare) = storage.entry(located).counts.count(packet, now) {
         storage.cold(number)?.count(rare, packet);

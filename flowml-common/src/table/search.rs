@@ -3,6 +3,7 @@
 use crate::flow::{FlowKey, SYN};
 use crate::packet::{Hook, Packet};
 use crate::time::Stamp;
+use crate::tunnel::Outer;
 
 use super::bucket::{Bucket, SLOTS, bit, count_of, entry_number, lowest, slot};
 use super::place::{Place, place};
@@ -91,7 +92,7 @@ pub(super) struct Ready<L> {
 
 /// Finds or makes the packet's entry, and prepares it for counting the packet.
 #[inline(always)]
-pub(super) fn ready<S: Storage>(storage: &mut S, packet: &Packet) -> Option<Ready<S::Located>> {
+pub(super) fn ready<S: Storage>(storage: &mut S, packet: &Packet, outer: Option<&Outer>) -> Option<Ready<S::Located>> {
     let (mut number, mut located, is_own) = search(storage, packet)?;
     let mut now = packet.time;
     if is_own {
@@ -121,6 +122,9 @@ pub(super) fn ready<S: Storage>(storage: &mut S, packet: &Packet) -> Option<Read
     entry.key = packet.key;
     entry.counts.open(packet);
     storage.cold(number)?.open(packet, birth);
+    if let Some(outer) = outer {
+        *storage.outer(number)? = *outer;
+    }
     Some(Ready { number, located, now })
 }
 

@@ -3,6 +3,7 @@
 use crate::content::{PayloadChunk, PayloadLimit};
 use crate::counts::{ColdCounters, FlowEntry};
 use crate::time::Boundaries;
+use crate::tunnel::{Outer, PortList};
 
 use super::bucket::Bucket;
 use super::head::Head;
@@ -34,4 +35,10 @@ pub trait Storage {
     fn scratch(&mut self) -> Option<&mut PayloadChunk>;
     /// Payload chunk `n` (see [`PayloadLimit::first_chunk`]).
     fn chunk(&mut self, n: u32) -> Option<&mut PayloadChunk>;
+    /// The tunnel of entry `n`, if tunnels are looked into.
+    fn outer(&mut self, n: u32) -> Option<&mut Outer>;
+    /// The ports of the tunnels that are looked into; `None` if the outer flow is the flow.
+    fn tunnels(&self) -> Option<PortList> {
+        None
+    }
 }

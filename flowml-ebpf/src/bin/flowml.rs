@@ -7,7 +7,7 @@ use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use flowml_common::packet::Hook;
-use flowml_ebpf::frame::{buffers_length, meter, meter_tc, of_tc, of_xdp};
+use flowml_ebpf::frame::{buffers_length, meter, meter_inside, meter_tc, meter_tc_inside, of_tc, of_tc_inside, of_xdp};
 use flowml_ebpf::payload::{Buffers, Linear};
 
 /// XDP for frames in one or several buffers (needs Linux 5.18).
@@ -40,5 +40,37 @@ pub fn flowml_ingress(ctx: TcContext) -> i32 {
 pub fn flowml_egress(ctx: TcContext) -> i32 {
     let seen = of_tc(&ctx, Hook::Egress);
     meter_tc(&ctx, &seen);
+    TC_ACT_UNSPEC
+}
+
+/// As `flowml_xdp_frags`, and looks into tunnels.
+#[xdp(frags)]
+pub fn flowml_xdp_frags_inner(ctx: XdpContext) -> u32 {
+    let seen = of_xdp(&ctx, buffers_length(&ctx));
+    meter_inside(&ctx, &seen, &Buffers(&ctx));
+    xdp_action::XDP_PASS
+}
+
+/// As `flowml_xdp`, and looks into tunnels.
+#[xdp]
+pub fn flowml_xdp_inner(ctx: XdpContext) -> u32 {
+    let seen = of_xdp(&ctx, (ctx.data_end() - ctx.data()) as u32);
+    meter_inside(&ctx, &seen, &Linear(&ctx));
+    xdp_action::XDP_PASS
+}
+
+/// As `flowml_ingress`, and looks into tunnels.
+#[classifier]
+pub fn flowml_ingress_inner(ctx: TcContext) -> i32 {
+    let seen = of_tc_inside(&ctx, Hook::Ingress);
+    meter_tc_inside(&ctx, &seen);
+    TC_ACT_UNSPEC
+}
+
+/// As `flowml_egress`, and looks into tunnels.
+#[classifier]
+pub fn flowml_egress_inner(ctx: TcContext) -> i32 {
+    let seen = of_tc_inside(&ctx, Hook::Egress);
+    meter_tc_inside(&ctx, &seen);
     TC_ACT_UNSPEC
 }

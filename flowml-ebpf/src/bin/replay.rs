@@ -7,7 +7,7 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use flowml_common::packet::{Frame, Hook};
-use flowml_ebpf::frame::{LinearFrame, buffers_length, meter, of_xdp};
+use flowml_ebpf::frame::{LinearFrame, buffers_length, meter, meter_inside, of_xdp};
 use flowml_ebpf::payload::Buffers;
 
 /// The properties of the frame in the capture, which the test puts before the frame as XDP metadata.
@@ -30,13 +30,27 @@ fn captured(ctx: &XdpContext) -> Option<Captured> {
     Some(unsafe { (metadata as *const Captured).read_unaligned() })
 }
 
+/// The frame with time, length and interface of the capture.
+#[inline(always)]
+fn seen(ctx: &XdpContext) -> Option<LinearFrame> {
+    let Captured { time_ns, length, interface } = captured(ctx)?;
+    // Whether the frame is linear depends on the captured bytes.
+    let seen = of_xdp(ctx, buffers_length(ctx));
+    Some(LinearFrame { frame: Frame { time_ns, length, interface, hook: Hook::File, ..seen.frame }, ..seen })
+}
+
 /// The meter for frames in one or several buffers, with time, length and interface of the capture.
 #[xdp(frags)]
 pub fn replay(ctx: XdpContext) -> u32 {
-    let Some(Captured { time_ns, length, interface }) = captured(&ctx) else { return xdp_action::XDP_ABORTED };
-    // Whether the frame is linear depends on the captured bytes.
-    let seen = of_xdp(&ctx, buffers_length(&ctx));
-    let seen = LinearFrame { frame: Frame { time_ns, length, interface, hook: Hook::File, ..seen.frame }, ..seen };
+    let Some(seen) = seen(&ctx) else { return xdp_action::XDP_ABORTED };
     meter(&seen, &Buffers(&ctx));
+    xdp_action::XDP_PASS
+}
+
+/// The same, looking into tunnels.
+#[xdp(frags)]
+pub fn replay_inner(ctx: XdpContext) -> u32 {
+    let Some(seen) = seen(&ctx) else { return xdp_action::XDP_ABORTED };
+    meter_inside(&ctx, &seen, &Buffers(&ctx));
     xdp_action::XDP_PASS
 }

@@ -4,6 +4,7 @@ use bytemuck::Zeroable;
 use flowml_common::content::{PayloadChunk, PayloadChunks, PayloadLimit};
 use flowml_common::counts::{ColdCounters, Counted, FlowEntry};
 use flowml_common::table::{Count, Head};
+use flowml_common::tunnel::Outer;
 
 /// The counters and flows of an epoch in separate memory, which can be reused.
 pub struct Copied {
@@ -21,6 +22,8 @@ pub struct Copied {
     cold: Vec<ColdCounters>,
     payload: Option<PayloadLimit>,
     chunks: Vec<PayloadChunk>,
+    /// The tunnels of the flows. Empty if tunnels are not looked into.
+    outers: Vec<Outer>,
     /// Packets and bytes in flows.
     pub in_flows: Count,
 }
@@ -39,6 +42,7 @@ impl Copied {
             cold: Vec::new(),
             payload,
             chunks: Vec::new(),
+            outers: Vec::new(),
             in_flows: Count::default(),
         }
     }
@@ -48,14 +52,16 @@ impl Copied {
         self.entries.clear();
         self.cold.clear();
         self.chunks.clear();
+        self.outers.clear();
         self.in_flows = Count::default();
-        for Counted { key, counts, cold, chunks } in flows {
+        for Counted { key, counts, cold, chunks, outer } in flows {
             self.in_flows.add(counts.packets(), counts.frame_bytes());
             self.entries.push(FlowEntry { key: *key, counts: *counts });
             self.cold.push(*cold);
             if let Some(chunks) = chunks {
                 self.chunks.extend_from_slice(chunks.all());
             }
+            self.outers.extend(outer);
         }
     }
 
@@ -68,6 +74,7 @@ impl Copied {
             counts,
             cold,
             chunks: chunks.map(|chunks| chunks.of_entry(number)),
+            outer: self.outers.get(number),
         })
     }
 
@@ -78,6 +85,7 @@ impl Copied {
             + size_of_val(self.entries.as_slice())
             + size_of_val(self.cold.as_slice())
             + size_of_val(self.chunks.as_slice())
+            + size_of_val(self.outers.as_slice())
     }
 }
 

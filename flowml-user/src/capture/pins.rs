@@ -24,13 +24,14 @@ use super::shared::SharedArray;
 const BPFFS: u64 = 0xcafe_4a11;
 
 /// The maps that outlive an agent, with the names of their files. The table is complete when the last one is pinned.
-pub(super) const KEPT: [(&str, &str); 8] = [
+pub(super) const KEPT: [(&str, &str); 9] = [
     ("HEADS", "heads"),
     ("STRAYS", "strays"),
     ("TAGS", "tags"),
     ("ENTRIES", "entries"),
     ("COLD", "cold"),
     ("CHUNKS", "chunks"),
+    ("OUTERS", "outers"),
     (".data.epoch", "epoch"),
     ("HANDOVER", WHOLE),
 ];

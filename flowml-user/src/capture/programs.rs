@@ -11,13 +11,15 @@ use super::error::CaptureError;
 /// The programs of an object, and the maps that they count in.
 pub struct Programs {
     ebpf: Ebpf,
+    /// Whether the programs that look into tunnels are used.
+    tunnels: bool,
     /// The verifier's reasons for the programs that it refused. They are not loaded again.
     refused: BTreeMap<&'static str, String>,
 }
 
 impl Programs {
-    pub(super) const fn new(ebpf: Ebpf) -> Self {
-        Self { ebpf, refused: BTreeMap::new() }
+    pub(super) const fn new(ebpf: Ebpf, tunnels: bool) -> Self {
+        Self { ebpf, tunnels, refused: BTreeMap::new() }
     }
 
     /// The object, for its log and for tests that run a program without attaching it.
@@ -36,17 +38,23 @@ impl Programs {
     /// The verifier's reason for refusing the other program.
     pub fn xdp(&mut self) -> Result<&mut Xdp, CaptureError> {
         let name = if self.takes_frags() {
-            "flowml_xdp_frags"
+            self.named(FRAGS)
         } else {
-            self.load_xdp("flowml_xdp")?;
-            "flowml_xdp"
+            let name = self.named(XDP);
+            self.load_xdp(name)?;
+            name
         };
         self.program(name)
     }
 
+    /// The name in the object of the program for a hook.
+    const fn named(&self, [outer, inner]: Names) -> &'static str {
+        if self.tunnels { inner } else { outer }
+    }
+
     /// Whether the kernel accepts an XDP program for frames in several buffers (Linux 5.18).
     pub fn takes_frags(&mut self) -> bool {
-        self.load_xdp("flowml_xdp_frags").is_ok()
+        self.load_xdp(self.named(FRAGS)).is_ok()
     }
 
     fn load_xdp(&mut self, name: &'static str) -> Result<(), CaptureError> {
@@ -57,7 +65,8 @@ impl Programs {
     ///
     /// # Errors
     /// The verifier's reason for refusing it.
-    pub fn tc(&mut self, name: &'static str) -> Result<&mut SchedClassifier, CaptureError> {
+    pub fn tc(&mut self, names: Names) -> Result<&mut SchedClassifier, CaptureError> {
+        let name = self.named(names);
         self.load(name, |program: &mut SchedClassifier| program.load())?;
         self.program(name)
     }
@@ -95,8 +104,14 @@ impl Programs {
     }
 }
 
-/// Name of the program for received packets, in tc mode.
-pub(crate) const INGRESS: &str = "flowml_ingress";
+/// The names of the programs for a hook: the one for outer flows, and the one that looks into tunnels.
+pub type Names = [&'static str; 2];
 
-/// Name of the program for sent packets.
-pub(crate) const EGRESS: &str = "flowml_egress";
+const FRAGS: Names = ["flowml_xdp_frags", "flowml_xdp_frags_inner"];
+const XDP: Names = ["flowml_xdp", "flowml_xdp_inner"];
+
+/// The programs for received packets, in tc mode.
+pub const INGRESS: Names = ["flowml_ingress", "flowml_ingress_inner"];
+
+/// The programs for sent packets.
+pub const EGRESS: Names = ["flowml_egress", "flowml_egress_inner"];

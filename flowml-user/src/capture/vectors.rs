@@ -6,6 +6,7 @@ use flowml_common::counts::{ColdCounters, Counted, FlowEntry};
 use flowml_common::flow::FlowKey;
 use flowml_common::table::{Bucket, Head, Seed, Shape, Storage, entry_of, used};
 use flowml_common::time::Boundaries;
+use flowml_common::tunnel::{Outer, PortList};
 
 /// One partition of the flow table in memory of this process.
 pub struct VecTable {
@@ -20,6 +21,8 @@ pub struct VecTable {
     payload: Option<PayloadLimit>,
     chunks: Vec<PayloadChunk>,
     scratch: PayloadChunk,
+    tunnels: Option<PortList>,
+    outers: Vec<Outer>,
 }
 
 impl VecTable {
@@ -38,6 +41,8 @@ impl VecTable {
             payload: None,
             chunks: Vec::new(),
             scratch: PayloadChunk::zeroed(),
+            tunnels: None,
+            outers: Vec::new(),
         }
     }
 
@@ -46,6 +51,14 @@ impl VecTable {
     pub fn with_payload(mut self, payload: Option<PayloadLimit>) -> Self {
         let chunks = payload.map_or(0, |limit| self.entries.len() * limit.chunks_of_entry() as usize);
         (self.payload, self.chunks) = (payload, bytemuck::zeroed_vec(chunks));
+        self
+    }
+
+    /// The same table, looking into the tunnels of these ports and into those without ports.
+    #[must_use]
+    pub fn with_tunnels(mut self, tunnels: Option<PortList>) -> Self {
+        let outers = tunnels.map_or(0, |_| self.entries.len());
+        (self.tunnels, self.outers) = (tunnels, bytemuck::zeroed_vec(outers));
         self
     }
 
@@ -71,16 +84,20 @@ impl VecTable {
     /// The contents of entry `number`, in use or not.
     #[must_use]
     pub fn at(&self, number: usize) -> Counted<'_> {
-        counted(&self.entries, &self.cold, self.kept(), number)
+        counted(&self.entries, &self.cold, self.kept(), self.outers(), number)
     }
 
     fn kept(&self) -> Option<PayloadChunks<'_>> {
         self.payload.map(|limit| PayloadChunks::new(limit, &self.chunks))
     }
 
+    fn outers(&self) -> Option<&[Outer]> {
+        self.tunnels.map(|_| self.outers.as_slice())
+    }
+
     /// The flows since the last [`clear`](Self::clear).
     pub fn flows(&self) -> impl Iterator<Item = Counted<'_>> {
-        flows(&self.buckets, &self.entries, &self.cold, self.kept())
+        flows(&self.buckets, &self.entries, &self.cold, self.kept(), self.outers())
     }
 
     /// Removes all flows and resets the counts.
@@ -96,18 +113,21 @@ pub(super) fn flows<'a>(
     entries: &'a [FlowEntry],
     cold: &'a [ColdCounters],
     chunks: Option<PayloadChunks<'a>>,
+    outers: Option<&'a [Outer]>,
 ) -> impl Iterator<Item = Counted<'a>> {
-    used(buckets).map(move |number| counted(entries, cold, chunks, number))
+    used(buckets).map(move |number| counted(entries, cold, chunks, outers, number))
 }
 
 fn counted<'a>(
     entries: &'a [FlowEntry],
     cold: &'a [ColdCounters],
     chunks: Option<PayloadChunks<'a>>,
+    outers: Option<&'a [Outer]>,
     number: usize,
 ) -> Counted<'a> {
     let FlowEntry { key, counts } = &entries[number];
-    Counted { key, counts, cold: &cold[number], chunks: chunks.map(|chunks| chunks.of_entry(number)) }
+    let (chunks, outer) = (chunks.map(|chunks| chunks.of_entry(number)), outers.map(|outers| &outers[number]));
+    Counted { key, counts, cold: &cold[number], chunks, outer }
 }
 
 impl Storage for VecTable {
@@ -156,5 +176,13 @@ impl Storage for VecTable {
 
     fn chunk(&mut self, n: u32) -> Option<&mut PayloadChunk> {
         self.chunks.get_mut(n as usize)
+    }
+
+    fn outer(&mut self, n: u32) -> Option<&mut Outer> {
+        self.outers.get_mut(n as usize)
+    }
+
+    fn tunnels(&self) -> Option<PortList> {
+        self.tunnels
     }
 }

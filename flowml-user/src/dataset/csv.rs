@@ -13,7 +13,7 @@ use super::encoding::Decoded;
 use super::limits::{LONGEST_ROW, check_columns};
 use super::{DatasetError, Encoding, HeaderRow, Notice, Reading};
 use crate::export::cells::{Cell, OutputColumn, field, flow_columns, plain_field, unmarked};
-use crate::features::FlowColumns;
+use crate::features::{FlowColumns, RowColumns};
 use crate::record::{Value, ValueType};
 
 /// Possible delimiters. Of equally good ones the first is used.
@@ -311,7 +311,8 @@ pub(super) fn read(path: &Path, reading: Reading) -> Result<(SchemaRef, Batches,
     while records.next(&mut record).map_err(|error| form.malformed(path, &error, record.position()))? {
         seen.iter_mut().zip(&record).for_each(|(seen, text)| seen.look_at(text));
     }
-    let known: Vec<OutputColumn> = flow_columns(FlowColumns::Content(&[])).collect();
+    let known: Vec<OutputColumn> =
+        flow_columns(RowColumns { flows: FlowColumns::Content(&[]), tunnels: true }).collect();
     let columns = names.iter().zip(seen).map(|(name, seen)| {
         let known = known.iter().find(|column| column.name == name);
         let (kind, decimal) = seen.kind(known.map(|column| column.kind));

@@ -13,8 +13,8 @@ use super::lines::Lines;
 use super::{DatasetError, RowType};
 use crate::export::cells::{Cell, OutputColumn, field, flow_columns};
 use crate::export::{host_columns, incident_columns};
-use crate::features::FlowColumns;
-use crate::record::{CONTENT_IDENTIFIERS, MATCH_PREFIX, Value, ValueType};
+use crate::features::{FlowColumns, RowColumns};
+use crate::record::{CONTENT_IDENTIFIERS, FlowRecord, Identifier, MATCH_PREFIX, TUNNEL_IDENTIFIERS, Value, ValueType};
 
 /// A parsed row.
 type Row = Map<String, Json>;
@@ -33,17 +33,19 @@ pub(super) fn read(path: &Path, of: RowType) -> Result<(SchemaRef, Batches), Dat
 }
 
 /// The columns of the first flow in a file.
-fn columns_of(mut lines: Lines) -> FlowColumns {
+fn columns_of(mut lines: Lines) -> RowColumns {
     let mut rows = std::iter::from_fn(|| lines.next().ok().flatten().map(serde_json::from_slice::<Row>));
     let is_flow = |row: &Row| row.get("type").and_then(Json::as_str) == Some("flow");
     let flow = rows.find_map(|row| row.ok().filter(is_flow));
-    let Some(flow) = flow.filter(|flow| CONTENT_IDENTIFIERS.iter().all(|column| flow.contains_key(column.name))) else {
-        return FlowColumns::Headers;
+    let has = |flow: &Row, columns: &[Identifier<FlowRecord>]| columns.iter().all(|it| flow.contains_key(it.name));
+    let tunnels = flow.as_ref().is_some_and(|flow| has(flow, TUNNEL_IDENTIFIERS));
+    let Some(flow) = flow.filter(|flow| has(flow, CONTENT_IDENTIFIERS)) else {
+        return RowColumns { flows: FlowColumns::Headers, tunnels };
     };
     let matches = flow.keys().filter(|name| name.starts_with(MATCH_PREFIX));
     // Names of columns have static lifetime, so these are leaked.
     let names: Vec<&'static str> = matches.map(|name| &*name.clone().leak()).collect();
-    FlowColumns::Content(names.leak())
+    RowColumns { flows: FlowColumns::Content(names.leak()), tunnels }
 }
 
 struct JsonlRows {

@@ -70,6 +70,10 @@ impl Pipeline {
         }
         add_all(&mut self.totals.overflow, &head.overflow);
         self.totals.boundaries_lost += head.boundaries_lost;
+        if let Some(tunnels) = &mut self.totals.tunnels {
+            tunnels.merge(&head.tunnels);
+            self.interval.tunnels.merge(&head.tunnels);
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use flowml_common::content::PayloadChunk;
 use flowml_common::counts::{ColdCounters, FlowEntry};
+use flowml_common::tunnel::Outer;
 
 use super::message::{EndRequest, Message, Returns, clock};
 use crate::capture::copied::Copied;
@@ -107,7 +108,8 @@ impl Draining {
     fn has_room(&mut self) -> bool {
         let size = self.table.size();
         let chunks = size.payload.map_or(0, |limit| limit.chunks_of_entry() * PayloadChunk::BYTES) as usize;
-        let each = size_of::<FlowEntry>() + size_of::<ColdCounters>() + chunks;
+        let tunnel = size.tunnels.map_or(0, |_| size_of::<Outer>());
+        let each = size_of::<FlowEntry>() + size_of::<ColdCounters>() + chunks + tunnel;
         let most = (self.table.occupancy() * f64::from(size.shape.entries()) * f64::from(size.cpus)) as usize * each;
         let has_room = self.backlog.has_room(most);
         if !has_room && !self.held {

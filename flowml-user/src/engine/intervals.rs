@@ -37,7 +37,8 @@ impl Pipeline {
         self.interval_began_ns = at_ns;
         self.totals.duration += elapsed;
         let shedding = self.end_shedding(clock);
-        let Interval { received, skipped, flows_new, occupancy, drains, late } = std::mem::take(&mut self.interval);
+        let Interval { received, skipped, tunnels, flows_new, occupancy, drains, late } =
+            std::mem::take(&mut self.interval);
         self.sinks.interval(&IntervalReport {
             end_ms: clock.unix_ms(at_ns),
             clock,
@@ -45,6 +46,7 @@ impl Pipeline {
             interfaces: self.interfaces.clone(),
             received,
             skipped,
+            tunnels,
             flows_open: self.sessions.len() as u64,
             flows_new,
             occupancy,

@@ -43,7 +43,8 @@ impl Pipeline {
         let (inspector, shifts) = (self.inspector.as_ref(), &self.shifts);
         // A row is several times larger than the counts of a flow. So it is not stored, and outputs compute it again.
         let verdicts = self.learners.as_mut().map(|learners| {
-            let rows = self.rows_of_flows.of(ended.iter().map(|ended| row(inspector, shifts, ended, clock)));
+            let rows = ended.iter().map(|ended| row(inspector, self.tunnels, shifts, ended, clock));
+            let rows = self.rows_of_flows.of(rows);
             let vouched = eligibility::of_flows(&self.incidents, ended);
             learners.flows.observe(rows, &vouched.eligibility, &vouched.hosts)
         });
@@ -62,16 +63,23 @@ impl Pipeline {
         }
         let Count { packets, bytes } = ended.counted();
         self.recorded.add(packets, bytes);
-        let (inspector, shifts) = (self.inspector.as_ref(), &self.shifts);
-        self.sinks.flow(ended.into(), verdict, in_incident, || row(inspector, shifts, ended, clock));
+        let (inspector, tunnels, shifts) = (self.inspector.as_ref(), self.tunnels, &self.shifts);
+        self.sinks.flow(ended.into(), verdict, in_incident, || row(inspector, tunnels, shifts, ended, clock));
     }
 }
 
 /// The row of a flow, by the clock of its interface.
-fn row(inspector: Option<&Inspector>, shifts: &HashMap<u32, i64>, ended: &Ended, clock: Clock) -> FlowRow {
+fn row(
+    inspector: Option<&Inspector>,
+    tunnels: bool,
+    shifts: &HashMap<u32, i64>,
+    ended: &Ended,
+    clock: Clock,
+) -> FlowRow {
     let content = inspector.map(|inspector| inspector.inspect(ended));
     let clock = shifts.get(&ended.key.interface()).map_or(clock, |shift_ns| clock.without(*shift_ns));
-    FlowRow::new(FlowRecord::new(ended, clock).with_content(content), ended.windows)
+    let record = FlowRecord::new(ended, clock).with_content(content);
+    FlowRow::new(if tunnels { record.with_tunnel(ended) } else { record }, ended.windows)
 }
 
 /// The verdict of each row; none without a model.

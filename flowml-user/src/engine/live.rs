@@ -158,7 +158,7 @@ impl Loaded {
             }
         }
         let pins = pins.map(|pins| keep(pins, &table, &mut attached)).transpose()?;
-        let shares = Shares::of(options.memory_limit(), options.payload);
+        let shares = Shares::of(options.memory_limit(), options.payload, options.tunnels.is_some());
         let (state, found) = match &options.state {
             Some(path) => {
                 let moment = Moment::new(table.identity(), table.drains());
@@ -184,6 +184,7 @@ impl Loaded {
         let learners = Some(learners.beside());
         let mut pipeline = Pipeline::new(timeouts, reports, learners, sinks, monotonic_ns(), rand::random())
             .with_inspector(inspector)
+            .with_tunnels(options.tunnels.is_some())
             .resume(open)
             .after(earlier)
             .within(shares);
@@ -296,10 +297,11 @@ fn origin(options: &Options) -> Option<Origin> {
 
 /// Loads the programs, with the pinned table if there is one.
 fn load(object: &[u8], options: &Options, pins: Option<&Pins>) -> Result<KernelTable, CaptureError> {
-    let (capacity, payload, boundaries) = (options.flow_capacity, options.payload, options.timeouts.boundaries());
+    let (capacity, payload, tunnels) = (options.flow_capacity, options.payload, options.tunnels);
+    let boundaries = options.timeouts.boundaries();
     match pins {
-        Some(pins) => KernelTable::open(object, pins, capacity, payload, boundaries),
-        None => KernelTable::load(object, capacity, payload, boundaries),
+        Some(pins) => KernelTable::open(object, pins, capacity, payload, tunnels, boundaries),
+        None => KernelTable::load(object, capacity, payload, tunnels, boundaries),
     }
 }
 

@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use flowml_common::packet::Skipped;
 use flowml_common::table::Count;
+use flowml_common::tunnel::TunnelCounts;
 
 #[cfg(feature = "live")]
 use crate::export::Level;
@@ -114,6 +115,8 @@ pub struct Pipeline {
     windows: HostWindows,
     learners: Option<Learners>,
     inspector: Option<Inspector>,
+    /// Whether flows inside of tunnels are metered.
+    tunnels: bool,
     rows_of_flows: LearnerRows<FlowRow>,
     rows_of_hosts: LearnerRows<HostWindow>,
     tests: SequentialTests,
@@ -142,6 +145,7 @@ pub struct Pipeline {
 struct Interval {
     received: Count,
     skipped: [Count; Skipped::COUNT],
+    tunnels: TunnelCounts,
     flows_new: u64,
     occupancy: f64,
     drains: Vec<Duration>,
@@ -166,6 +170,7 @@ impl Pipeline {
             windows: HostWindows::new(WINDOW).with_seed(seed),
             learners,
             inspector: None,
+            tunnels: false,
             rows_of_flows: LearnerRows::new(FlowColumns::Headers.features()),
             rows_of_hosts: LearnerRows::new(HOST_FEATURES.iter().copied()),
             tests: SequentialTests::new(seed),
@@ -189,6 +194,15 @@ impl Pipeline {
     pub fn with_inspector(mut self, inspector: Option<Inspector>) -> Self {
         self.rows_of_flows = LearnerRows::new(FlowColumns::of(inspector.as_ref()).features());
         self.inspector = inspector;
+        self
+    }
+
+    /// Sets whether flows inside of tunnels are metered. The rows have the columns of tunnels then, and sinks must have
+    /// them.
+    #[must_use]
+    pub fn with_tunnels(mut self, tunnels: bool) -> Self {
+        self.tunnels = tunnels;
+        self.totals.tunnels = tunnels.then(TunnelCounts::default);
         self
     }
 

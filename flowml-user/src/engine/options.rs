@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use flowml_common::content::PayloadLimit;
+use flowml_common::tunnel::PortList;
 use glob::Pattern;
 
 use super::alarms::AlarmLevel;
@@ -82,6 +83,8 @@ pub struct Options {
     pub timeouts: Timeouts,
     /// The payload that is kept of each direction of a flow.
     pub payload: Option<PayloadLimit>,
+    /// The ports of tunnels, if flows inside of tunnels are metered.
+    pub tunnels: Option<PortList>,
     /// The folder of pins.
     pub pin: Option<PathBuf>,
     /// The file of what one run leaves to the next.
@@ -112,6 +115,7 @@ impl Default for Options {
             memory_max: None,
             timeouts: Timeouts::default(),
             payload: None,
+            tunnels: None,
             pin: None,
             state: None,
             duration: None,

@@ -27,10 +27,10 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    /// Divides `limit` bytes, given the payload that is kept of each flow.
-    pub(super) fn of(limit: usize, payload: Option<PayloadLimit>) -> Self {
+    /// Divides `limit` bytes, given what is kept of each flow: its payload, and its tunnel.
+    pub(super) fn of(limit: usize, payload: Option<PayloadLimit>, tunnels: bool) -> Self {
         let eighth = limit / 8;
-        let session = session::bytes_of_one(payload);
+        let session = session::bytes_of_one(payload, tunnels);
         Self {
             backlog: 2 * eighth,
             sessions: (3 * eighth / session).clamp(FEWEST_SESSIONS, session::DEFAULT_CAPACITY),
@@ -46,11 +46,11 @@ mod tests {
 
     #[test]
     fn the_parts_do_not_exceed_the_limit() {
-        for payload in [None, PayloadLimit::new(256)] {
+        for (payload, tunnels) in [(None, false), (None, true), (PayloadLimit::new(256), true)] {
             for shift in 26..40 {
                 let limit = 1 << shift;
-                let Shares { backlog, sessions, judged, outputs } = Shares::of(limit, payload);
-                let session = session::bytes_of_one(payload);
+                let Shares { backlog, sessions, judged, outputs } = Shares::of(limit, payload, tunnels);
+                let session = session::bytes_of_one(payload, tunnels);
                 let sum = backlog + sessions * session + judged * (session + JUDGED) + outputs;
                 assert!(sum <= limit, "{sum} of {limit}");
             }
@@ -59,8 +59,8 @@ mod tests {
 
     #[test]
     fn small_limits_keep_minimums_and_large_limits_do_not_raise_the_capacity() {
-        let Shares { backlog, sessions, judged, outputs } = Shares::of(1 << 20, None);
+        let Shares { backlog, sessions, judged, outputs } = Shares::of(1 << 20, None, false);
         assert_eq!((backlog, sessions, judged, outputs), (1 << 18, 1024, 1024, 16 << 20));
-        assert_eq!(Shares::of(1 << 40, None).sessions, session::DEFAULT_CAPACITY);
+        assert_eq!(Shares::of(1 << 40, None, false).sessions, session::DEFAULT_CAPACITY);
     }
 }

@@ -4,8 +4,10 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::columns::{OutputColumn, aggregate_columns, content_columns, flow_columns, host_columns, incident_columns};
-use crate::features::FlowColumns;
+use super::columns::{
+    OutputColumn, aggregate_columns, content_columns, flow_columns, host_columns, incident_columns, tunnel_columns,
+};
+use crate::features::{FlowColumns, RowColumns};
 
 /// One table of rows with its columns.
 struct Section {
@@ -14,9 +16,14 @@ struct Section {
     columns: Vec<OutputColumn>,
 }
 
-fn tables() -> [Section; 5] {
+fn tables() -> [Section; 6] {
     [
         Section { name: "flow", title: "flow rows", columns: flow_columns(FlowColumns::Headers).collect() },
+        Section {
+            name: "tunnel",
+            title: "flow rows with --tunnels inner, after the identifiers",
+            columns: tunnel_columns(RowColumns { tunnels: true, ..RowColumns::default() }).collect(),
+        },
         Section {
             name: "content",
             title: "flow rows with --payload, before the verdict (and match_NAME for each --match NAME=REGEX)",

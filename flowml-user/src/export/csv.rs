@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 
 use super::columns::{Cell, flow_cells, flow_columns};
-use crate::features::{FlowColumns, FlowRow};
+use crate::features::{FlowRow, RowColumns};
 use crate::learning::Verdict;
 use crate::record::Value;
 
 /// Appends the header.
-pub(super) fn write_header(line: &mut Vec<u8>, columns: FlowColumns) {
+pub(super) fn write_header(line: &mut Vec<u8>, columns: RowColumns) {
     write_fields(line, flow_columns(columns), |line, column| write_text(line, column.name));
 }
 

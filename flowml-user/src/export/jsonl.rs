@@ -3,6 +3,7 @@
 use flowml_common::handover::Account;
 use flowml_common::packet::Skipped;
 use flowml_common::table::{Count, OVERFLOW_PROTOCOLS};
+use flowml_common::tunnel::{Outcome, TunnelCounts, TunnelKind};
 use serde::{Serialize, Serializer};
 
 use super::columns::{Cell, reason_cells};
@@ -80,6 +81,8 @@ struct SummaryRow<'a> {
     bytes_received: u64,
     bytes_in_flows: u64,
     bytes_skipped: Named<'a, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tunnels: Option<Named<'a, Named<'a, u64>>>,
     conserved: bool,
     overflow: Named<'a, CountRow>,
     boundaries_lost: u64,
@@ -166,6 +169,15 @@ fn by_reason(skipped: &[Count], of: fn(&Count) -> u64) -> Named<'static, u64> {
     Named(Skipped::ALL.iter().zip(skipped).map(|(reason, count)| (reason.name(), of(count))).collect())
 }
 
+/// The encapsulations of packets, by kind and outcome. Kinds without packets are left out.
+fn by_tunnel(tunnels: &TunnelCounts) -> Named<'static, Named<'static, u64>> {
+    let outcomes =
+        |kind| Outcome::ALL.iter().map(move |outcome| (outcome.name(), tunnels.of(kind, *outcome))).collect::<Vec<_>>();
+    let kinds = TunnelKind::ALL.iter().map(|kind| (kind.name(), outcomes(*kind)));
+    let with_packets = kinds.filter(|(_, outcomes)| outcomes.iter().any(|(_, packets)| *packets > 0));
+    Named(with_packets.map(|(name, outcomes)| (name, Named(outcomes))).collect())
+}
+
 fn earlier(account: &Account) -> EarlierRow<'static> {
     let Account { received, in_flows, skipped, unreported, .. } = account;
     EarlierRow {
@@ -201,6 +213,7 @@ pub(super) fn write_summary(line: &mut Vec<u8>, summary: &Summary, sender: Optio
         bytes_received: totals.received.bytes,
         bytes_in_flows: totals.in_flows.bytes,
         bytes_skipped: by_reason(&totals.skipped, |count| count.bytes),
+        tunnels: totals.tunnels.as_ref().map(by_tunnel),
         conserved: totals.is_conserved(),
         overflow: Named(
             overflow.map(|(name, count)| (*name, CountRow { packets: count.packets, bytes: count.bytes })).collect(),

@@ -16,7 +16,7 @@ use super::pace::Pace;
 use super::report::{CollectorReport, OutputLine, OutputLoss, Summary};
 use super::target::{Taken, Target};
 use super::writer::Writer;
-use crate::features::FlowColumns;
+use crate::features::RowColumns;
 use crate::process::capabilities::{self, CapabilitySet};
 use crate::process::queue::Queue;
 
@@ -91,8 +91,13 @@ impl Outlet {
     ///
     /// # Errors
     /// If the output fails to open within a second. A later failure is reported while the run continues.
-    pub(super) fn open(target: &Target, columns: FlowColumns, pace: Pace, origin: &Origin) -> io::Result<Self> {
-        let (of_thread, origin) = (target.clone(), origin.clone());
+    pub(super) fn open(
+        target: &Target,
+        columns: impl Into<RowColumns>,
+        pace: Pace,
+        origin: &Origin,
+    ) -> io::Result<Self> {
+        let (of_thread, columns, origin) = (target.clone(), columns.into(), origin.clone());
         let open = move |account: &_, notify| Writer::open(&of_thread, columns, pace, account, origin, notify);
         let mut outlet = Self::begin(target, pace, ROOM, Arc::new(Account::new()), open)?;
         let limit = if target.is_fifo() { Duration::ZERO } else { OPEN_LIMIT };

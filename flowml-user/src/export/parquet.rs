@@ -29,7 +29,7 @@ use super::columns::{
 use super::part::{PartFile, remove_left};
 use super::rotation::Rotation;
 use super::target::FileTarget;
-use crate::features::{FlowColumns, FlowRow, HostWindow};
+use crate::features::{FlowRow, HostWindow, RowColumns};
 use crate::incident::{Incident, State};
 use crate::learning::Verdict;
 use crate::record::{Clock, Value, ValueType};
@@ -53,6 +53,7 @@ pub(super) struct Tables {
     anomalies: TableFile,
     incidents: TableFile,
     aggregates: TableFile,
+    columns: RowColumns,
     /// Time at which the files were started.
     begun: SystemTime,
 }
@@ -62,7 +63,7 @@ impl Tables {
     pub(super) fn open(
         folder: &FileTarget,
         rotation: Rotation,
-        columns: FlowColumns,
+        columns: RowColumns,
         account: &Arc<Account>,
     ) -> io::Result<Self> {
         fs::create_dir_all(&folder.path)?;
@@ -71,9 +72,10 @@ impl Tables {
         Ok(Self {
             flows: TableFile::open(place, "flows", flow_columns(columns))?,
             hosts: TableFile::open(place, "hosts", host_columns())?,
-            anomalies: TableFile::open(place, "anomalies", anomaly_columns())?,
+            anomalies: TableFile::open(place, "anomalies", anomaly_columns(columns))?,
             incidents: TableFile::open(place, "incidents", incident_columns())?,
             aggregates: TableFile::open(place, "aggregates", aggregate_columns())?,
+            columns,
             begun,
         })
     }
@@ -141,7 +143,7 @@ impl Tables {
 
     /// Adds an anomaly. Its table has the columns of flows and of hosts; those of the other kind are null.
     fn anomaly(&mut self, mut cells: HashMap<&'static str, Cell>) -> io::Result<()> {
-        let cells = anomaly_columns().map(|column| cells.remove(column.name).unwrap_or(Cell::ABSENT));
+        let cells = anomaly_columns(self.columns).map(|column| cells.remove(column.name).unwrap_or(Cell::ABSENT));
         self.anomalies.append(self.begun, cells)
     }
 

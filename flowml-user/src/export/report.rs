@@ -5,6 +5,7 @@ use std::time::Duration;
 use flowml_common::handover::Account;
 use flowml_common::packet::Skipped;
 use flowml_common::table::{Count, OVERFLOW_PROTOCOLS};
+use flowml_common::tunnel::TunnelCounts;
 use serde::Serialize;
 
 use super::shedding::{Level, Shedding};
@@ -59,6 +60,8 @@ pub struct IntervalReport {
     pub received: Count,
     /// Packets and bytes skipped, by reason.
     pub skipped: [Count; Skipped::COUNT],
+    /// Encapsulations of the packets, if tunnels are looked into.
+    pub tunnels: TunnelCounts,
     /// Number of open sessions.
     pub flows_open: u64,
     /// Number of new sessions.
@@ -89,12 +92,14 @@ impl IntervalReport {
         };
         let mut skipped = self.skipped;
         skipped.iter_mut().zip(later.skipped).for_each(|(sum, count)| *sum = add(*sum, count));
-        let mut shedding = self.shedding;
+        let (mut shedding, mut tunnels) = (self.shedding, self.tunnels);
         shedding.add(&later.shedding);
+        tunnels.merge(&later.tunnels);
         Self {
             elapsed: self.elapsed + later.elapsed,
             received: add(self.received, later.received),
             skipped,
+            tunnels,
             flows_new: self.flows_new + later.flows_new,
             occupancy: self.occupancy.max(later.occupancy),
             drains: [self.drains, later.drains].concat(),
@@ -111,6 +116,7 @@ impl IntervalReport {
             elapsed: Duration::ZERO,
             received: Count::default(),
             skipped: Default::default(),
+            tunnels: TunnelCounts::default(),
             flows_new: 0,
             occupancy: 0.0,
             drains: Vec::new(),
@@ -135,6 +141,8 @@ pub struct Totals {
     pub in_flows: Count,
     /// Packets and bytes skipped, by reason.
     pub skipped: [Count; Skipped::COUNT],
+    /// Encapsulations of the packets; `None` if tunnels are not looked into.
+    pub tunnels: Option<TunnelCounts>,
     /// Packets and bytes that found the table full, by protocol.
     pub overflow: [Count; OVERFLOW_PROTOCOLS.len()],
     /// Packets at which a session might have ended, but which were added to the earlier ones because the flow table had

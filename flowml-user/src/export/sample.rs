@@ -7,6 +7,7 @@ use flowml_common::flow::{Address, PartialFlow};
 use flowml_common::packet::{Frame, Hook, Packet, Skipped};
 use flowml_common::parse::parse;
 use flowml_common::table::Count;
+use flowml_common::tunnel::TunnelCounts;
 use flowml_user::export::{
     InterfaceReport, IntervalReport, LearnerReport, Level, RecordedFlow, Shedding, Sinks, Totals,
 };
@@ -108,6 +109,7 @@ pub(crate) fn report(elapsed_ms: u64, end_ms: u64) -> IntervalReport {
         interfaces: interfaces(),
         received: Count { packets: 10, bytes: 1000 },
         skipped: [Count::default(); Skipped::COUNT],
+        tunnels: TunnelCounts::default(),
         flows_open: 2,
         flows_new: 1,
         occupancy: 0.25,

@@ -6,14 +6,18 @@ use serde_json::{Map, Value, json};
 
 use super::columns::{
     OutputColumn, aggregate_columns, anomaly_columns, content_columns, flow_columns, host_columns, incident_columns,
+    tunnel_columns,
 };
 use super::jsonl;
 use super::report::{RowCounts, Summary, Totals};
-use crate::features::FlowColumns;
+use crate::features::{FlowColumns, RowColumns};
 use crate::record::ValueType;
 
 /// The version of JSON Schema.
 const DIALECT: &str = "http://json-schema.org/draft-07/schema#";
+
+/// The columns of a run that looks into tunnels.
+const WITH_TUNNELS: RowColumns = RowColumns { flows: FlowColumns::Headers, tunnels: true };
 
 /// Writes the schema.
 ///
@@ -36,7 +40,7 @@ fn schema() -> Value {
             "flow": object(
                 "flow",
                 members(flow_columns(FlowColumns::Headers)),
-                members(content_columns(FlowColumns::Content(&[]))),
+                members(tunnel_columns(WITH_TUNNELS).chain(content_columns(FlowColumns::Content(&[])))),
             ),
             "host": object("host", members(host_columns()), Map::new()),
             "anomaly": with_reasons(anomaly()),
@@ -70,7 +74,7 @@ fn members(columns: impl Iterator<Item = OutputColumn>) -> Map<String, Value> {
 /// An anomaly of a flow or of a host window. Each has some of the columns.
 fn anomaly() -> Value {
     let always = ["subject", "cluster", "score", "probability", "anomaly", "withheld", "reason"];
-    let (always, others) = anomaly_columns().partition::<Vec<_>, _>(|column| always.contains(&column.name));
+    let (always, others) = anomaly_columns(WITH_TUNNELS).partition::<Vec<_>, _>(|column| always.contains(&column.name));
     object("anomaly", members(always.into_iter()), members(others.into_iter()))
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use flowml_common::flow::PartialFlow;
 
 use crate::capture::file::Signals;
-use crate::features::{Aggregate, FlowColumns, FlowRow, HostWindow};
+use crate::features::{Aggregate, FlowRow, HostWindow, RowColumns};
 use crate::incident::{Incident, State};
 use crate::learning::Verdict;
 use crate::process::crypto_pan::CryptoPan;
@@ -66,7 +66,7 @@ impl Sinks {
     ///
     /// # Errors
     /// If an output cannot be opened.
-    pub fn open(targets: &[Target], columns: FlowColumns, pace: Pace) -> Result<Self, SinkError> {
+    pub fn open(targets: &[Target], columns: impl Into<RowColumns>, pace: Pace) -> Result<Self, SinkError> {
         Self::open_as(&Origin::starting(None), targets, columns, pace)
     }
 
@@ -74,7 +74,13 @@ impl Sinks {
     ///
     /// # Errors
     /// If an output cannot be opened.
-    pub fn open_as(origin: &Origin, targets: &[Target], columns: FlowColumns, pace: Pace) -> Result<Self, SinkError> {
+    pub fn open_as(
+        origin: &Origin,
+        targets: &[Target],
+        columns: impl Into<RowColumns>,
+        pace: Pace,
+    ) -> Result<Self, SinkError> {
+        let columns = columns.into();
         let mut outlets = Vec::with_capacity(targets.len());
         for target in targets {
             let outlet = Outlet::open(target, columns, pace, origin);

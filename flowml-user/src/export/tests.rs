@@ -294,7 +294,7 @@ fn the_summary_is_last_and_counts_the_rows_before_it() {
 fn csv_has_the_same_flows_under_the_same_names() {
     let (json, table) = (Memory::default(), Memory::default());
     let mut output = table.output(file("x.csv"));
-    output.header(|line| csv::write_header(line, FlowColumns::Headers)).expect("memory takes all");
+    output.header(|line| csv::write_header(line, FlowColumns::Headers.into())).expect("memory takes all");
     let outputs: Streams = vec![(Target::Jsonl, json.output(file("x"))), (Target::Csv, output)];
     let (mut sinks, _) = sinks(outputs);
     run(&mut sinks);
@@ -503,7 +503,7 @@ fn the_parquet_schema_states_unit_and_meaning() {
         ("hosts", host_columns().collect()),
         ("incidents", incident_columns().collect()),
         ("aggregates", aggregate_columns().collect()),
-        ("anomalies", anomaly_columns().collect()),
+        ("anomalies", anomaly_columns(FlowColumns::Headers).collect()),
     ] {
         let file = std::fs::File::open(folder.join(format!("{name}.parquet"))).expect("also without rows");
         let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("it is Parquet");

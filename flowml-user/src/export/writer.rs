@@ -22,7 +22,7 @@ use super::streams::RowStream;
 use super::target::Destination;
 use super::target::{FileTarget, Target};
 use super::{csv, jsonl};
-use crate::features::FlowColumns;
+use crate::features::RowColumns;
 
 /// An output with its format.
 pub(super) struct Writer {
@@ -47,7 +47,7 @@ struct Folder {
     rows: u64,
     target: FileTarget,
     rotation: Rotation,
-    columns: FlowColumns,
+    columns: RowColumns,
     /// Time of the next retry after a failure.
     backoff: Option<Backoff>,
 }
@@ -56,7 +56,7 @@ impl Writer {
     /// Opens the output of an `-o` option, for flows with these columns.
     pub(super) fn open(
         target: &Target,
-        columns: FlowColumns,
+        columns: RowColumns,
         pace: Pace,
         account: &Arc<Account>,
         origin: Origin,
@@ -70,7 +70,9 @@ impl Writer {
                 Stream::Csv(output)
             }
             Target::Parquet(folder) => Stream::Parquet(Box::new(Folder::open(folder, columns, pace, account)?)),
-            Target::Ipfix(collector) => Stream::Ipfix(Box::new(Exporter::open(collector, pace, account)?)),
+            Target::Ipfix(collector) => {
+                Stream::Ipfix(Box::new(Exporter::open(collector, columns.tunnels, pace, account)?))
+            }
             Target::Alarms(receiver) => Stream::Alarms(Alarms::open(receiver, origin, pace, account)?),
             Target::Rows(peer) => Stream::Rows(Box::new(RowStream::open(peer, origin, pace, account, notify)?)),
         };
@@ -168,7 +170,7 @@ impl Writer {
 }
 
 impl Folder {
-    fn open(target: &FileTarget, columns: FlowColumns, pace: Pace, account: &Arc<Account>) -> io::Result<Self> {
+    fn open(target: &FileTarget, columns: RowColumns, pace: Pace, account: &Arc<Account>) -> io::Result<Self> {
         let usual = if pace == Pace::Live { LIVE_TABLES } else { Rotation::Never };
         let (target, rotation) = (target.clone(), target.rotation.unwrap_or(usual));
         let tables = Tables::open(&target, rotation, columns, account)?;

@@ -66,6 +66,21 @@ impl FlowColumns {
     }
 }
 
+/// The columns that the rows of flows have in a run: of the flows themselves, and of their tunnels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowColumns {
+    /// The columns of the flows.
+    pub flows: FlowColumns,
+    /// Whether there are the columns of the tunnel. They are identifiers, so models do not depend on them.
+    pub tunnels: bool,
+}
+
+impl From<FlowColumns> for RowColumns {
+    fn from(flows: FlowColumns) -> Self {
+        Self { flows, tunnels: false }
+    }
+}
+
 /// The feature of a pattern. It is learnt as a ratio, which is 0 or 1 for one flow.
 const fn of_pattern(name: &'static str, bit: u32) -> Feature<FlowRow> {
     Feature {

@@ -24,7 +24,7 @@ mod window;
 mod window_tests;
 
 pub use aggregate::{AGGREGATE_FEATURES, AGGREGATE_IDENTIFIERS, Aggregate, Aggregates};
-pub use content::{CONTENT_FEATURES, FlowColumns};
+pub use content::{CONTENT_FEATURES, FlowColumns, RowColumns};
 pub(crate) use distinct::Distinct;
 pub use flow::{FLOW_FEATURES, FlowRow};
 pub(crate) use generations::Generations;

@@ -35,7 +35,7 @@ pub const DIFFERENCES: &[Difference] = &[
         flowml: "counts them in separate flows, marked `fragments`: no packet is lost" },
     Difference { name: "tunnel", of: "IPv4 and IPv6 in IPv4 or IPv6",
         nfstream: "reports the inner flow, also with `decode_tunnels=False`",
-        flowml: "reports the outer flow: tunnels are not decoded" },
+        flowml: "reports the outer flow, unless `--tunnels inner` is given" },
     Difference { name: "layers", of: "MPLS, PPPoE, a third VLAN tag, LLC with SNAP, PPP, Wi-Fi",
         nfstream: "decodes them",
         flowml: "counts such frames as skipped (`not_ip`), and does not read captures of such links" },
@@ -65,5 +65,5 @@ pub const DIFFERENCES: &[Difference] = &[
         flowml: "has one for each: a packet that crosses two interfaces is two observations, never twice in one flow" },
     Difference { name: "numbers", of: "`id`, `tunnel_id`",
         nfstream: "numbers the flows of a run, and names kinds of tunnels",
-        flowml: "has neither: `community_id` identifies a flow in every run, and tunnels are not decoded" },
+        flowml: "has no `id`: `community_id` identifies a flow in every run. Its `tunnel_id` is the number of a tunnel, with `--tunnels inner`" },
 ];

@@ -77,6 +77,7 @@ fn golden() -> FlowRow {
         key: entry.key,
         stats: entry.stats,
         contents: None,
+        tunnel: None,
         windows: None,
         initiator: Initiator::of(&entry.key, &entry.stats),
         reason: EndReason::IdleTimeout,

@@ -5,7 +5,7 @@ use flowml_common::headers::Mac;
 use flowml_common::packet::Hook;
 
 use super::identifiers::ValueType::{Flag, Integer, Text};
-use super::{Application, FlowRecord};
+use super::{Application, FlowRecord, Tunnel};
 use crate::session::EndReason;
 
 /// The value of an identifier.
@@ -120,6 +120,19 @@ pub const FLOW_IDENTIFIERS: &[Identifier<FlowRecord>] = &[
     own("hooks", Text, "Where the packets were counted", hooks),
 ];
 
+/// The identifiers of the tunnel, in a run that looks into tunnels.
+#[rustfmt::skip]
+pub const TUNNEL_IDENTIFIERS: &[Identifier<FlowRecord>] = &[
+    own("tunnel", Text, "Kind of the innermost tunnel: `vxlan`, `geneve`, `gre`, `ipip`, `gtpu`, `mpls`, `pppoe`; missing outside of tunnels",
+        |flow| tunnel(flow).and_then(|tunnel| tunnel.kind).map_or(Value::Absent, |kind| Value::Name(kind.name()))),
+    own("tunnel_id", Integer, "Number of this tunnel in the first packet: VNI, GRE key (0 for none), TEID, bottom label of MPLS, PPPoE session",
+        |flow| tunnel(flow).and_then(|tunnel| tunnel.id).map_or(Value::Absent, |id| Value::Number(id.into()))),
+    own("outer_src_ip", Text, "Innermost IP address around the flow in its first packet, on the side of the initiator; missing without an IP header around it",
+        |flow| outer(flow, 0)),
+    own("outer_dst_ip", Text, "Innermost IP address around the flow in its first packet, on the side of the responder; missing without an IP header around it",
+        |flow| outer(flow, 1)),
+];
+
 /// The identifiers from the first payload bytes, if these are kept.
 #[rustfmt::skip]
 pub const CONTENT_IDENTIFIERS: &[Identifier<FlowRecord>] = &[
@@ -133,6 +146,14 @@ pub const CONTENT_IDENTIFIERS: &[Identifier<FlowRecord>] = &[
 
 fn application(flow: &FlowRecord) -> Option<&Application> {
     flow.content.as_ref()?.application.as_ref()
+}
+
+fn tunnel(flow: &FlowRecord) -> Option<&Tunnel> {
+    flow.tunnel.as_deref()
+}
+
+fn outer(flow: &FlowRecord, end: usize) -> Value {
+    text(tunnel(flow).and_then(|tunnel| tunnel.outer).map(|ends| ends[end].to_ip().to_string()))
 }
 
 fn text(text: Option<String>) -> Value {

@@ -40,6 +40,7 @@ mod identifiers;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod tunnel;
 
 use std::net::IpAddr;
 
@@ -53,8 +54,9 @@ use crate::session::{EndReason, Ended, Evidence};
 pub use application::{Application, PROTOCOLS, Protocol};
 pub(crate) use content::MATCH_PREFIX;
 pub use content::{Content, FirstPayload, Inspector, Pattern, PatternError};
-pub use identifiers::{CONTENT_IDENTIFIERS, FLOW_IDENTIFIERS, Identifier, Value, ValueType};
+pub use identifiers::{CONTENT_IDENTIFIERS, FLOW_IDENTIFIERS, Identifier, TUNNEL_IDENTIFIERS, Value, ValueType};
 pub use traffic::{TcpFlag, Traffic};
+pub use tunnel::Tunnel;
 
 /// The conversion from the clock of a capture to Unix time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,6 +138,8 @@ pub struct FlowRecord {
     pub hooks: u8,
     /// The columns derived from the first payload bytes, if these are kept.
     pub content: Option<Box<Content>>,
+    /// The tunnel, in a run that looks into tunnels.
+    pub tunnel: Option<Box<Tunnel>>,
     firsts: [FirstPacket; FIRST_PACKETS],
     first_count: u8,
     /// What is shown instead of the addresses of initiator and responder.
@@ -166,6 +170,7 @@ impl FlowRecord {
             syn_seen: stats.syn_senders >> initiator as u8 & 1 == 1,
             hooks: stats.hooks,
             content: None,
+            tunnel: None,
             firsts: std::array::from_fn(|n| FirstPacket {
                 offset_us: stats.firsts.offset_us[n],
                 length: stats.firsts.length[n],
@@ -188,7 +193,17 @@ impl FlowRecord {
     #[must_use]
     pub fn with_pseudonyms(mut self, mut of: impl FnMut(Address) -> Address) -> Self {
         self.pseudonyms = Some([self.source(), self.destination()].map(|end| of(end.address)));
+        if let Some(tunnel) = &mut self.tunnel {
+            tunnel.outer = tunnel.outer.map(|ends| ends.map(&mut of));
+        }
         self.macs = Default::default();
+        self
+    }
+
+    /// The same record, with the columns of its tunnel. `ended` is that of the record.
+    #[must_use]
+    pub fn with_tunnel(mut self, ended: &Ended) -> Self {
+        self.tunnel = Some(Box::new(Tunnel::of(&self.key, ended.tunnel.as_deref(), self.initiator)));
         self
     }
 

@@ -4,6 +4,7 @@ use flowml_common::content::Contents as PartialContents;
 use flowml_common::counts::Counted;
 use flowml_common::flow::{FlowKey, FlowStats, Opening, PartialFlow, Sender};
 use flowml_common::quote::Quote;
+use flowml_common::tunnel::Outer;
 
 use super::beginning::BeginWindows;
 use super::connection::Connection;
@@ -68,14 +69,14 @@ impl Sessions {
             let flow = flows[number as usize];
             let partial = flow.partial_flow();
             let (standing, kept) =
-                self.absorb_partial(hash, &partial.key, &partial.stats, flow.contents(), flow.quote());
+                self.absorb_partial(hash, &partial.key, &partial.stats, flow.contents(), flow.quote(), flow.tunnel());
             observe(&partial, standing, kept);
         }
     }
 
     /// Absorbs a partial flow without kept payload.
     pub fn absorb(&mut self, key: &FlowKey, partial: &FlowStats) -> Standing {
-        self.absorb_partial(self.index.hash(key), key, partial, None, None).0
+        self.absorb_partial(self.index.hash(key), key, partial, None, None, None).0
     }
 
     /// Starts to load the counts of a flow that comes later, and the session of one that comes soon.
@@ -112,6 +113,7 @@ impl Sessions {
         partial: &FlowStats,
         contents: Option<PartialContents<'_>>,
         quote: Option<Quote>,
+        tunnel: Option<&Outer>,
     ) -> (Standing, Kept) {
         self.latest_ns = self.latest_ns.max(partial.last_ns);
         let mut known = self.find(hash, key);
@@ -131,7 +133,7 @@ impl Sessions {
                 kept = Kept::Not;
                 self.pass_by(key, partial, quoted)
             }
-            None => self.open(hash, key, partial, contents, quoted),
+            None => self.open(hash, key, partial, contents, quoted, tunnel),
         };
         let error = informed.zip(quote);
         let about_sender = error.is_some_and(|(informed, quote)| quote.is_to(key, informed.opposite()));
@@ -174,6 +176,7 @@ impl Sessions {
         partial: &FlowStats,
         contents: Option<PartialContents<'_>>,
         quoted: Option<Sender>,
+        tunnel: Option<&Outer>,
     ) -> Standing {
         self.make_room();
         let contents = contents.map(|contents| Box::new(Contents::of(contents)));
@@ -186,6 +189,7 @@ impl Sessions {
             sent: [false; 2],
             connection,
             contents,
+            tunnel: tunnel.map(|tunnel| Box::new(*tunnel)),
             windows: None,
             last_ns: partial.last_ns,
             due: 0,

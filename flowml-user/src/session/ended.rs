@@ -2,6 +2,7 @@
 
 use flowml_common::flow::{Address, FlowKey, FlowStats, Sender};
 use flowml_common::table::Count;
+use flowml_common::tunnel::Outer;
 use serde::{Deserialize, Serialize};
 
 use super::beginning::BeginWindows;
@@ -18,6 +19,8 @@ pub struct Ended {
     pub stats: FlowStats,
     /// The first payload bytes of the session, if they are kept.
     pub contents: Option<Box<Contents>>,
+    /// The tunnel of the first packet of the session, if it is in one.
+    pub tunnel: Option<Box<Outer>>,
     /// The activity of the hosts when the record started. `None` if the interval of its start was cut short.
     pub windows: Option<BeginWindows>,
     /// The initiator of the session by all evidence. A record that continues another keeps its initiator, whoever sends

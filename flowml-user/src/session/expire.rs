@@ -96,8 +96,9 @@ impl Sessions {
             let stats = statistics.stats();
             let contents =
                 if reason == EndReason::ActiveTimeout { session.contents.clone() } else { session.contents.take() };
+            let (key, tunnel) = (session.key, session.tunnel.clone());
             let windows = session.windows.take();
-            self.ended.push(Ended { key: session.key, stats, contents, windows, initiator, reason, continues });
+            self.ended.push(Ended { key, stats, contents, tunnel, windows, initiator, reason, continues });
         }
         session.record = Record::Further(None);
         if let Some(first_sender) = first_sender {

@@ -1,6 +1,7 @@
 //! An open session and its open record.
 
 use flowml_common::flow::{FlowKey, FlowStats};
+use flowml_common::tunnel::Outer;
 use serde::{Deserialize, Serialize};
 
 use super::beginning::BeginWindows;
@@ -44,6 +45,8 @@ pub(super) struct Session {
     pub(super) sent: [bool; 2],
     pub(super) connection: Connection,
     pub(super) contents: Option<Box<Contents>>,
+    /// The tunnel of the first packet.
+    pub(super) tunnel: Option<Box<Outer>>,
     /// The host windows of the open record.
     pub(super) windows: Option<BeginWindows>,
     pub(super) last_ns: u64,

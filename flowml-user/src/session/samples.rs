@@ -153,5 +153,5 @@ pub(crate) fn ended(samples: &[Sample]) -> Ended {
     let PartialFlow { key, stats } = partial_of(samples);
     let initiator = Initiator::of(&key, &stats);
     let reason = EndReason::IdleTimeout;
-    Ended { key, stats, contents: None, windows: None, initiator, reason, continues: false }
+    Ended { key, stats, contents: None, tunnel: None, windows: None, initiator, reason, continues: false }
 }

@@ -2,6 +2,7 @@
 
 use flowml_common::content::PayloadLimit;
 use flowml_common::flow::{FlowKey, FlowStats};
+use flowml_common::tunnel::Outer;
 
 use super::contents::Contents;
 use super::ended::Ended;
@@ -18,12 +19,13 @@ pub const DEFAULT_CAPACITY: usize = 1 << 20;
 /// The largest size of index and timers for one session, in bytes. Hash tables and vectors are at least half full.
 const INDEX: usize = 3 * Index::BYTES_OF_ONE + 4 * size_of::<u32>();
 
-/// The largest memory of one session, in bytes: about 1 KiB, and the kept payload of both directions. A session of few
-/// packets takes half of that.
+/// The largest memory of one session, in bytes: about 1 KiB, the kept payload of both directions, and the tunnel. A
+/// session of few packets takes half of that.
 #[must_use]
-pub(crate) fn bytes_of_one(payload: Option<PayloadLimit>) -> usize {
+pub(crate) fn bytes_of_one(payload: Option<PayloadLimit>, tunnels: bool) -> usize {
     let contents = payload.map_or(0, |limit| size_of::<Contents>() + 2 * limit.bytes() as usize);
-    size_of::<Option<Session>>() + size_of::<FlowStats>() + INDEX + contents
+    let tunnel = if tunnels { size_of::<Outer>() } else { 0 };
+    size_of::<Option<Session>>() + size_of::<FlowStats>() + INDEX + contents + tunnel
 }
 
 /// All open sessions. Times are in ns of the capture's clock.

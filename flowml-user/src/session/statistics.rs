@@ -13,6 +13,10 @@ use super::initiator::Signs;
 /// The statistics of a record.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(from = "FlowStats", into = "FlowStats")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all records are narrow, and a box would be one more access to memory"
+)]
 pub(super) enum Statistics {
     /// All values fit into narrow fields.
     Narrow(Narrow),

@@ -46,6 +46,7 @@ pub(super) fn run(bytes: &[u8]) {
     let frames = input.frames.iter().map(Arrival::captured);
     let table = VecTable::new(Shape::for_capacity(input.capacity), SEED);
     let table = table.with_boundaries(input.timeouts.boundaries()).with_payload(input.payload);
+    let table = table.with_tunnels(input.tunnels);
     let mut run = Run::begin(table, input.timeouts, input.interval);
     frames.for_each(|captured| run.count(&captured));
     run.finish();

@@ -6,6 +6,7 @@ use bytemuck::{Pod, Zeroable};
 use flowml_common::content::PayloadLimit;
 use flowml_common::cursor::Cursor;
 use flowml_common::packet::Segments;
+use flowml_common::tunnel::PortList;
 use flowml_user::capture::file::link::LinkType;
 use flowml_user::session::Timeouts;
 
@@ -76,12 +77,16 @@ pub(super) struct Arrival<'a> {
 pub(super) struct Input<'a> {
     pub(super) capacity: u32,
     pub(super) payload: Option<PayloadLimit>,
+    pub(super) tunnels: Option<PortList>,
     pub(super) interval: Duration,
     pub(super) timeouts: Timeouts,
     pub(super) frames: Vec<Arrival<'a>>,
 }
 
 const CAPACITIES: [u32; 4] = [1, 16, 64, 512];
+
+/// A bit of the capacity: the table of the offline run looks into tunnels.
+pub(super) const INSIDE: u8 = 1 << 4;
 
 /// Payload bytes of each direction that are kept. Two of the low bits of the capacity select one.
 const PAYLOADS: [u32; 4] = [0, 40, 256, 1];
@@ -141,6 +146,7 @@ impl<'a> Input<'a> {
         Self {
             capacity: CAPACITIES[usize::from(settings.capacity & 3)],
             payload: PayloadLimit::new(PAYLOADS[usize::from(settings.capacity >> 2 & 3)]),
+            tunnels: (settings.capacity & INSIDE != 0).then(PortList::default),
             interval: INTERVALS[usize::from(settings.interval & 3)],
             timeouts,
             frames,

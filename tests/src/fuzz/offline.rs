@@ -4,13 +4,14 @@
 
 use std::time::Duration;
 
+use flowml_common::table::Storage as _;
 use flowml_user::capture::file::Captured;
 use flowml_user::capture::vectors::VecTable;
 use flowml_user::engine::Pipeline;
 use flowml_user::engine::epochs::Epochs;
 use flowml_user::engine::offline::Offline;
 use flowml_user::export::{Destination, Pace, Sinks, Target};
-use flowml_user::features::FlowColumns;
+use flowml_user::features::{FlowColumns, RowColumns};
 use flowml_user::record::Inspector;
 use flowml_user::session::Timeouts;
 
@@ -26,12 +27,14 @@ impl Run {
     /// Starts a run whose rows are formatted in all line formats and discarded.
     pub(super) fn begin(table: VecTable, timeouts: Timeouts, interval: Duration) -> Self {
         let inspector = Some(inspector());
-        let columns = FlowColumns::of(inspector.as_ref());
+        let tunnels = table.tunnels().is_some();
+        let columns = RowColumns { flows: FlowColumns::of(inspector.as_ref()), tunnels };
         let nowhere = || Destination::File("/dev/null".into());
         let targets = [Target::Jsonl(nowhere()), Target::Csv(nowhere())];
         let sinks = Sinks::open(&targets, columns, Pace::Offline);
         let sinks = sinks.expect("nowhere is always there");
         let pipeline = Pipeline::new(timeouts, Vec::new(), None, sinks, 0, 0).with_inspector(inspector);
+        let pipeline = pipeline.with_tunnels(tunnels);
         let epochs = Epochs::new(interval, timeouts.idle);
         Self(Offline::new(table, pipeline, epochs).expect("there is a thread"))
     }

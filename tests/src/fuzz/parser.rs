@@ -6,9 +6,11 @@ use std::cell::RefCell;
 use std::iter;
 
 use flowml_common::content::PayloadLimit;
+use flowml_common::headers::protocol;
 use flowml_common::packet::{Frame, Hook, Packet, Segments, Skipped};
 use flowml_common::parse::{parse, parse_behind};
-use flowml_common::table::{Count, Shape, record, skip};
+use flowml_common::table::{Count, Metered, Shape, meter_levels, record, skip};
+use flowml_common::tunnel::PortList;
 use flowml_user::capture::file::link::LinkType;
 use flowml_user::capture::vectors::VecTable;
 
@@ -34,6 +36,12 @@ thread_local! {
     static TABLE: RefCell<VecTable> = RefCell::new(
         VecTable::new(Shape::for_capacity(16), SEED).with_payload(PayloadLimit::new(64)),
     );
+    /// The same, looking into tunnels.
+    static INSIDE: RefCell<VecTable> = RefCell::new(
+        VecTable::new(Shape::for_capacity(16), SEED)
+            .with_payload(PayloadLimit::new(64))
+            .with_tunnels(Some(PortList::default())),
+    );
 }
 
 pub(super) fn run(input: &[u8]) {
@@ -45,6 +53,35 @@ pub(super) fn run(input: &[u8]) {
         }
         check(table);
     });
+    INSIDE.with_borrow_mut(|table| {
+        table.clear();
+        for (link, time_ns) in iter::once(LinkType::Ethernet).chain(WITHOUT_ETHERNET).zip(1..) {
+            meter_inside(table, &frame(*known, bytes, time_ns), link, bytes);
+        }
+        check(table);
+    });
+}
+
+/// Meters a frame, looking into tunnels. A packet that is in a flow without looking into tunnels is in a flow with it, too,
+/// unless it ends within an authentication header.
+fn meter_inside(table: &mut VecTable, frame: &Frame, link: LinkType, bytes: &[u8]) {
+    let header = link.header(bytes).map(|(header, _)| header);
+    if link != LinkType::Ethernet && header.is_none() {
+        return skip(table, frame.wire_length(), Skipped::Truncated);
+    }
+    for cut in 1..=CUTS {
+        let snapped = &bytes[..(bytes.len() * cut / CUTS).saturating_sub(1)];
+        let before = table.counts().received.packets;
+        let ports = PortList::default();
+        let metered = meter_levels(table, frame, header.as_ref(), snapped, &snapped, &ports, Skipped::Truncated);
+        let packets = table.counts().received.packets - before;
+        assert!(packets > 0, "{metered:?}, and nothing was received");
+        if parsed(frame, link, snapped).is_ok_and(|packet| packet.key.protocol() != protocol::AUTHENTICATION) {
+            let has_flow = matches!(metered, Metered::Counted | Metered::Skipped(Skipped::TableFull));
+            assert!(has_flow, "{metered:?}, but it has an outer flow");
+        }
+    }
+    let _ = meter_levels(table, frame, header.as_ref(), bytes, &bytes, &PortList::default(), Skipped::Truncated);
 }
 
 fn frame(known: u8, bytes: &[u8], time_ns: u64) -> Frame {

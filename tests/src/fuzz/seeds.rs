@@ -2,10 +2,10 @@
 
 use bytemuck::Zeroable;
 
-use super::input::{Step, Writer, gap, kind};
+use super::input::{INSIDE, Step, Writer, gap, kind};
 use super::{learnt, training};
 use crate::captures::{Interface, Order, PacketBlock, Pcap, Pcapng, Record, gzip, zstandard};
-use crate::frames::{Frame, Ipv4, NAMED, Ports, Tcp, flag};
+use crate::frames::{Frame, Ipv4, NAMED, Ports, TUNNELLED, Tcp, flag};
 
 /// An input for a target.
 #[derive(Debug)]
@@ -41,6 +41,11 @@ fn flows() -> Vec<(String, Vec<u8>)> {
         let mut input = Writer::new(1, 0, 0);
         input.frame(Step { gap: gap(1_000_000), ..Step::zeroed() }, &(named.build)());
         inputs.push((named.name.to_owned(), input.finish()));
+    }
+    for tunnelled in TUNNELLED {
+        let mut input = Writer::new(1 | INSIDE, 0, 0);
+        input.frame(Step { gap: gap(1_000_000), ..Step::zeroed() }, &(tunnelled.build)());
+        inputs.push((tunnelled.name.to_owned(), input.finish()));
     }
     let kinds = [0, kind::OTHER_CPU, kind::NEW_EPOCH, kind::OTHER_CPU | kind::NEW_EPOCH, kind::SNAPPED, kind::BACK];
     for (n, gap_ns) in [0, 999, 300_000, 40_000_000, 2_500_000_000, 20_000_000_000].into_iter().enumerate() {
@@ -93,7 +98,9 @@ fn connection_frames() -> Vec<Vec<u8>> {
 
 /// The named frames, unchanged and as super-packets that were captured partly.
 fn frames() -> Vec<(String, Vec<u8>)> {
-    let built = NAMED.iter().map(|named| (named.name, (named.build)()));
+    let named = NAMED.iter().map(|named| (named.name, named.build));
+    let tunnelled = TUNNELLED.iter().map(|tunnelled| (tunnelled.name, tunnelled.build));
+    let built = named.chain(tunnelled).map(|(name, build)| (name, build()));
     let kinds = |(name, bytes): (&str, Vec<u8>)| {
         [0, 0b1_0111].map(|known| (format!("{name}_{known}"), [&[known], bytes.as_slice()].concat()))
     };

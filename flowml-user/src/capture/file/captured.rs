@@ -3,6 +3,7 @@
 use flowml_common::packet::{Frame, Hook, Skipped};
 use flowml_common::parse::parse_behind;
 use flowml_common::table::{self, Metered, Storage};
+use flowml_common::tunnel::PortList;
 
 use super::link::LinkType;
 
@@ -45,6 +46,9 @@ impl Captured<'_> {
     #[inline]
     pub fn meter<S: Storage>(&self, storage: &mut S) -> Metered {
         let frame = self.frame();
+        if let Some(ports) = storage.tunnels() {
+            return self.meter_levels(storage, &frame, &ports);
+        }
         if self.link == LinkType::Ethernet {
             return table::meter(storage, &frame, self.bytes);
         }
@@ -56,6 +60,21 @@ impl Captured<'_> {
                 Metered::Skipped(reason)
             }
         }
+    }
+
+    /// As [`meter`](Self::meter), and looks into tunnels.
+    fn meter_levels<S: Storage>(&self, storage: &mut S, frame: &Frame, ports: &PortList) -> Metered {
+        let header = match self.link {
+            LinkType::Ethernet => None,
+            link => match link.header(self.bytes) {
+                Some((header, _)) => Some(header),
+                None => {
+                    table::skip(storage, frame.wire_length(), Skipped::Truncated);
+                    return Metered::Skipped(Skipped::Truncated);
+                }
+            },
+        };
+        table::meter_levels(storage, frame, header.as_ref(), self.bytes, &self.bytes, ports, Skipped::Truncated)
     }
 }
 

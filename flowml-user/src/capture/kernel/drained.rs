@@ -90,11 +90,13 @@ impl<'a> Drained<'a> {
                     let each = entries * limit.chunks_of_entry() as usize;
                     PayloadChunks::new(limit, table.chunks.slice(partition * each, each))
                 });
+                let outers = table.size.tunnels.map(|_| table.outers.slice(partition * entries, entries));
                 flows(
                     table.buckets.slice(partition * buckets, buckets),
                     table.entries.slice(partition * entries, entries),
                     table.cold.slice(partition * entries, entries),
                     chunks,
+                    outers,
                 )
             }
         })

@@ -9,6 +9,7 @@ use flowml_common::content::PayloadLimit;
 use flowml_common::handover::Constants;
 use flowml_common::table::{Seed, Shape};
 use flowml_common::time::{Boundaries, Stamp};
+use flowml_common::tunnel::PortList;
 use rand::RngCore;
 use rand::rngs::OsRng;
 
@@ -48,7 +49,8 @@ impl DerefMut for KernelTable {
 }
 
 impl KernelTable {
-    /// As [`with_size`](Self::with_size), for the CPUs of this host, `capacity` flows for each, and this payload limit.
+    /// As [`with_size`](Self::with_size), for the CPUs of this host, `capacity` flows for each, this payload limit
+    /// and these tunnels.
     ///
     /// # Errors
     /// As [`with_size`](Self::with_size).
@@ -56,9 +58,10 @@ impl KernelTable {
         object: &[u8],
         capacity: Option<u32>,
         payload: Option<PayloadLimit>,
+        tunnels: Option<PortList>,
         boundaries: Boundaries,
     ) -> Result<Self, CaptureError> {
-        let size = Size::new(Cpus::possible()?.numbers, capacity, payload, memory::available());
+        let size = Size::new(Cpus::possible()?.numbers, capacity, payload, tunnels, memory::available());
         Self::with_size(object, size, boundaries)
     }
 
@@ -71,11 +74,12 @@ impl KernelTable {
         pins: &Pins,
         capacity: Option<u32>,
         payload: Option<PayloadLimit>,
+        tunnels: Option<PortList>,
         boundaries: Boundaries,
     ) -> Result<Self, CaptureError> {
         let Some(handover) = pins.table()? else {
             pins.forget_unfinished()?;
-            return Self::load(object, capacity, payload, boundaries);
+            return Self::load(object, capacity, payload, tunnels, boundaries);
         };
         let constants = handover.constants;
         let size = Size::of(&constants);
@@ -84,6 +88,10 @@ impl KernelTable {
             Some(format!("--flow-capacity {}", size.shape.entries()))
         } else if size.payload != payload {
             Some(format!("--payload {}", constants.payload))
+        } else if size.tunnels.is_some() != tunnels.is_some() {
+            Some(format!("--tunnels {}", if size.tunnels.is_some() { "inner" } else { "outer" }))
+        } else if size.tunnels != tunnels {
+            Some("different values of --tunnel-port".to_owned())
         } else if constants.boundaries != boundaries {
             Some("a different --idle-timeout or --active-timeout".to_owned())
         } else {
@@ -105,7 +113,8 @@ impl KernelTable {
         OsRng.fill_bytes(bytemuck::bytes_of_mut(&mut seed));
         let (cpus, buckets) = (size.cpus, size.shape.buckets);
         let payload = size.payload.map_or(0, PayloadLimit::bytes);
-        Self::build(object, Constants { cpus, buckets, payload, reserved: 0, seed, boundaries }, None)
+        let (tunnels, ports) = (u32::from(size.tunnels.is_some()), size.tunnels.unwrap_or(PortList::zeroed()));
+        Self::build(object, Constants { cpus, buckets, payload, tunnels, ports, seed, boundaries }, None)
     }
 
     /// Loads programs with these constants, with the pinned maps or with new ones.
@@ -116,6 +125,7 @@ impl KernelTable {
         let (buckets, entries) = (total(constants.buckets)?, total(size.shape.entries())?);
         // A map needs at least one element.
         let chunks = entries.checked_mul(size.chunks_of_entry()).ok_or_else(too_large)?.max(1);
+        let outers = (entries * size.outers_of_entry()).max(1);
         let epoch = pinned.map_or(Ok(0), Pins::epoch)?;
         let boundaries = constants.boundaries.words();
         let mut loader = EbpfLoader::new();
@@ -124,15 +134,18 @@ impl KernelTable {
             .override_global("SEED", &constants.seed.0, true)
             .override_global("BOUNDARIES", &boundaries, true)
             .override_global("PAYLOAD", &constants.payload, true)
+            .override_global("TUNNEL_PORTS", &constants.ports.0, true)
             // The loader writes this value to the map. Programs may be using a pinned map, so its value must not
             // change.
             .override_global("EPOCH", &epoch, true)
             .map_max_entries("PACKETS", size.cpus)
+            .map_max_entries("LEVELS", size.cpus)
             .map_max_entries("HEADS", size.partitions())
             .map_max_entries("TAGS", buckets)
             .map_max_entries("ENTRIES", entries)
             .map_max_entries("COLD", entries)
-            .map_max_entries("CHUNKS", chunks);
+            .map_max_entries("CHUNKS", chunks)
+            .map_max_entries("OUTERS", outers);
         for (map, file) in pinned.iter().flat_map(|pins| KEPT.map(|(map, file)| (map, pins.path(file)))) {
             loader.map_pin_path(map, file);
         }
@@ -151,6 +164,7 @@ impl KernelTable {
             entries: map_array(&ebpf, "ENTRIES", entries)?,
             cold: map_array(&ebpf, "COLD", entries)?,
             chunks: map_array(&ebpf, "CHUNKS", chunks)?,
+            outers: map_array(&ebpf, "OUTERS", outers)?,
             ledger,
             grace,
             constants,
@@ -160,7 +174,8 @@ impl KernelTable {
             inherited: 0,
         };
         table.inherit(pinned)?;
-        Ok(Self { programs: Programs::new(ebpf), table })
+        let programs = Programs::new(ebpf, size.tunnels.is_some());
+        Ok(Self { programs, table })
     }
 
     /// The object, for its log and for tests that run a program without attaching it.

@@ -10,6 +10,7 @@ use flowml_common::counts::{ColdCounters, FlowEntry};
 use flowml_common::handover::{Account, Constants};
 use flowml_common::table::{Bucket, Count, Head, Seed, Shape};
 use flowml_common::time::Stamp;
+use flowml_common::tunnel::Outer;
 use sha1::{Digest as _, Sha1};
 
 use super::super::error::{CaptureError, os_error};
@@ -71,6 +72,7 @@ pub struct FlowTable {
     pub(super) entries: SharedArray<FlowEntry>,
     pub(super) cold: SharedArray<ColdCounters>,
     pub(super) chunks: SharedArray<PayloadChunk>,
+    pub(super) outers: SharedArray<Outer>,
     pub(super) constants: Constants,
     pub(super) size: Size,
     /// The epoch that the programs write to.

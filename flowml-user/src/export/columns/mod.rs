@@ -14,10 +14,12 @@ pub(super) use self::verdict::{VERDICT, reason_cells};
 use self::verdict::verdict_cells;
 use crate::features::{
     AGGREGATE_FEATURES, AGGREGATE_IDENTIFIERS, Aggregate, FLOW_FEATURES, FLOW_SEQUENCES, Feature, FlowColumns, FlowRow,
-    HOST_FEATURES, HOST_IDENTIFIERS, HostWindow, Learn, Of, Sequence,
+    HOST_FEATURES, HOST_IDENTIFIERS, HostWindow, Learn, Of, RowColumns, Sequence,
 };
 use crate::learning::Verdict;
-use crate::record::{CONTENT_IDENTIFIERS, Clock, Content, FLOW_IDENTIFIERS, Identifier, Value, ValueType};
+use crate::record::{
+    CONTENT_IDENTIFIERS, Clock, Content, FLOW_IDENTIFIERS, Identifier, TUNNEL_IDENTIFIERS, Value, ValueType,
+};
 
 impl From<&WindowColumn> for OutputColumn {
     fn from(&WindowColumn { name, meaning, .. }: &WindowColumn) -> Self {
@@ -26,12 +28,19 @@ impl From<&WindowColumn> for OutputColumn {
 }
 
 /// The columns of a flow row, in their order.
-pub fn flow_columns(of: FlowColumns) -> impl Iterator<Item = OutputColumn> {
-    let identifiers = FLOW_IDENTIFIERS.iter().map(OutputColumn::from);
+pub fn flow_columns(of: impl Into<RowColumns>) -> impl Iterator<Item = OutputColumn> {
+    let of = of.into();
+    let identifiers = FLOW_IDENTIFIERS.iter().map(OutputColumn::from).chain(tunnel_columns(of));
     let features = FLOW_FEATURES.iter().map(OutputColumn::from);
     let sequences = FLOW_SEQUENCES.iter().map(OutputColumn::from);
     let measured = identifiers.chain(features).chain(sequences);
-    measured.chain(content_columns(of)).chain(VERDICT.iter().map(OutputColumn::from))
+    measured.chain(content_columns(of.flows)).chain(VERDICT.iter().map(OutputColumn::from))
+}
+
+/// The flow columns of the tunnel, after the other identifiers. None if the run does not look into tunnels.
+pub fn tunnel_columns(of: RowColumns) -> impl Iterator<Item = OutputColumn> {
+    let identifiers = if of.tunnels { TUNNEL_IDENTIFIERS } else { &[] };
+    identifiers.iter().map(OutputColumn::from)
 }
 
 /// The flow columns that are derived from payload content.
@@ -69,8 +78,8 @@ const SUBJECT: OutputColumn = OutputColumn {
 };
 
 /// The columns of anomalies in a table shared by flows and hosts, in their order.
-pub fn anomaly_columns() -> impl Iterator<Item = OutputColumn> {
-    let flow = FLOW_IDENTIFIERS.iter().map(OutputColumn::from);
+pub fn anomaly_columns(of: impl Into<RowColumns>) -> impl Iterator<Item = OutputColumn> {
+    let flow = FLOW_IDENTIFIERS.iter().map(OutputColumn::from).chain(tunnel_columns(of.into()));
     let flow_times = FLOW_FEATURES.iter().filter(|column| FLOW_TIMES.contains(&column.name)).map(OutputColumn::from);
     let shared = |name| FLOW_IDENTIFIERS.iter().any(|column| column.name == name);
     let host = HOST_IDENTIFIERS.iter().filter(move |column| !shared(column.name)).map(OutputColumn::from);
@@ -102,10 +111,16 @@ fn sequence_cells<T>(table: &'static [Sequence<T>], unit: &T) -> impl Iterator<I
 
 /// A flow row.
 pub(super) fn flow_cells(row: &FlowRow, verdict: Option<&Verdict>) -> impl Iterator<Item = (&'static str, Cell)> {
-    let identifiers = identifier_cells(FLOW_IDENTIFIERS, &row.record);
+    let identifiers = flow_identifier_cells(row);
     let measured = feature_cells(FLOW_FEATURES, row).chain(sequence_cells(FLOW_SEQUENCES, row));
     let content = row.record.content.iter().flat_map(|content| content_cells(row, content));
     identifiers.chain(measured).chain(content).chain(verdict_cells(verdict))
+}
+
+/// The identifiers of a flow, with those of its tunnel if the run looks into tunnels.
+fn flow_identifier_cells(row: &FlowRow) -> impl Iterator<Item = (&'static str, Cell)> {
+    let tunnel = row.record.tunnel.iter().flat_map(|_| identifier_cells(TUNNEL_IDENTIFIERS, &row.record));
+    identifier_cells(FLOW_IDENTIFIERS, &row.record).chain(tunnel)
 }
 
 /// The columns of a flow row that are derived from its content.
@@ -121,7 +136,7 @@ const FLOW_TIMES: [&str; 2] = ["bidirectional_first_seen_ms", "bidirectional_las
 pub(super) fn flow_anomaly_cells(row: &FlowRow, verdict: &Verdict) -> impl Iterator<Item = (&'static str, Cell)> {
     let subject = std::iter::once((SUBJECT.name, Cell::Value(Value::Name("flow"))));
     let times = feature_cells(FLOW_FEATURES, row).filter(|(name, _)| FLOW_TIMES.contains(name));
-    subject.chain(identifier_cells(FLOW_IDENTIFIERS, &row.record)).chain(times).chain(verdict_cells(Some(verdict)))
+    subject.chain(flow_identifier_cells(row)).chain(times).chain(verdict_cells(Some(verdict)))
 }
 
 /// A time of a host window: its start or end.

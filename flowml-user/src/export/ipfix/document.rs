@@ -18,6 +18,10 @@ const fn of(of: Of) -> &'static str {
         Of::EachWay => "each direction",
         Of::TwoWay => "biflow",
         Of::Judged => "scored",
+        Of::Plain => "outside of tunnels",
+        Of::Tunnelled => "in tunnels",
+        Of::OverIpv4 => "in tunnels over IPv4",
+        Of::OverIpv6 => "in tunnels over IPv6",
     }
 }
 
@@ -47,7 +51,7 @@ fn elements_table() -> String {
 }
 
 fn templates_table() -> String {
-    let rows = Template::all()
+    let rows = Template::all(true)
         .map(|template| format!("| {} | {} | {} |\n", template.id(), template.name(), template.fields().count()));
     format!("| template | flows | elements |\n| --- | --- | --- |\n{}", rows.collect::<String>())
 }

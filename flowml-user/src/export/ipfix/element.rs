@@ -2,6 +2,7 @@
 
 use flowml_common::flow::Address;
 use flowml_common::headers::Mac;
+use flowml_common::tunnel::TunnelKind;
 
 use crate::learning::{Verdict, one_line};
 use crate::record::{FlowRecord, Traffic};
@@ -156,6 +157,14 @@ pub(super) enum Of {
     TwoWay,
     /// Flows that a model has scored.
     Judged,
+    /// Flows outside of tunnels.
+    Plain,
+    /// Flows in tunnels.
+    Tunnelled,
+    /// Flows in tunnels over IPv4.
+    OverIpv4,
+    /// Flows in tunnels over IPv6.
+    OverIpv6,
 }
 
 /// A row of the table.
@@ -179,7 +188,7 @@ const fn own(name: &'static str, number: u16, of: Of, value: Value, meaning: &'s
     Element { name, registry: Registry::Own, number, of, value, meaning }
 }
 
-use Of::{EachWay, Every, Icmpv4, Icmpv6, Ipv4, Ipv6, Judged, Ports, TwoWay};
+use Of::{EachWay, Every, Icmpv4, Icmpv6, Ipv4, Ipv6, Judged, OverIpv4, OverIpv6, Plain, Ports, Tunnelled, TwoWay};
 use Value::{
     Boolean, Float64, Milliseconds, Unsigned8, Unsigned16, Unsigned16In8, Unsigned32, Unsigned64, Unsigned64In16,
 };
@@ -199,10 +208,10 @@ pub(super) const ELEMENTS: &[Element] = &[
     iana("destinationTransportPort", 11, Ports, Unsigned16(|seen| seen.record.dst_port()), "0 for protocols without ports, and for fragments after the first"),
     iana("icmpTypeCodeIPv4", 32, Icmpv4, Unsigned16(icmp_type_code), "type × 256 + code; a flow of requests and replies has those of the initiator"),
     iana("icmpTypeCodeIPv6", 139, Icmpv6, Unsigned16(icmp_type_code), "type × 256 + code; a flow of requests and replies has those of the initiator"),
-    iana("vlanId", 58, Every, Unsigned16(|seen| seen.record.key.vlans()[0]), "outer VLAN id, 0 for none"),
-    iana("dot1qCustomerVlanId", 245, Every, Unsigned16(|seen| seen.record.key.vlans()[1]), "inner VLAN id, 0 for none"),
-    iana("sourceMacAddress", 56, Every, Value::Mac(|seen| seen.record.macs[0]), "address of the initiator in the first packet"),
-    iana("destinationMacAddress", 80, Every, Value::Mac(|seen| seen.record.macs[1]), "address of the responder in the first packet"),
+    iana("vlanId", 58, Plain, Unsigned16(|seen| seen.record.key.vlans()[0]), "outer VLAN id, 0 for none"),
+    iana("dot1qCustomerVlanId", 245, Plain, Unsigned16(|seen| seen.record.key.vlans()[1]), "inner VLAN id, 0 for none"),
+    iana("sourceMacAddress", 56, Plain, Value::Mac(|seen| seen.record.macs[0]), "address of the initiator in the first packet"),
+    iana("destinationMacAddress", 80, Plain, Value::Mac(|seen| seen.record.macs[1]), "address of the responder in the first packet"),
     iana("ingressInterface", 10, Every, Unsigned32(|seen| seen.record.key.interface()), "index of the interface at which the flow was metered, for both directions"),
     iana("flowEndReason", 136, Every, Unsigned8(|seen| seen.record.end_reason as u8), "1 idle timeout, 2 active timeout, 3 end of flow, 4 the agent stopped, 5 too many sessions at once"),
     iana("biflowDirection", 239, TwoWay, Unsigned8(|_| BIFLOW_DIRECTION_INITIATOR), "always 1: the source is the initiator"),
@@ -240,6 +249,13 @@ pub(super) const ELEMENTS: &[Element] = &[
     own("anomalyProbability", 15, Judged, Float64(|seen| judged(seen, f64::NAN, |verdict| verdict.probability)), "probability that a normal flow scores at least as high"),
     own("anomaly", 16, Judged, Boolean(|seen| judged(seen, false, |verdict| verdict.anomaly)), "whether the probability is below `--alpha`, and anomalies are not withheld"),
     own("anomalyReason", 17, Judged, Value::String(|seen| judged(seen, String::new(), |verdict| one_line(&verdict.reasons))), "for an anomaly, the features that contributed most, in UTF-8, at most 254 bytes; else empty"),
+
+    iana("layer2SegmentId", 351, Tunnelled, Unsigned64(segment), "2⁵⁶ + VNI for VXLAN; 0 for other tunnels"),
+    own("tunnel", 18, Tunnelled, Unsigned64(tunnel), "kind × 2⁵⁶ + VLAN id × 2³² + number of the tunnel; the kinds are 1 VXLAN, 2 Geneve, 3 GRE, 4 IP in IP, 5 GTP-U, 6 MPLS, 7 PPPoE"),
+    own("outerSourceIPv4Address", 19, OverIpv4, Value::Ipv4(|seen| outer(seen, 0)), "address around the flow on the side of the initiator"),
+    own("outerDestinationIPv4Address", 20, OverIpv4, Value::Ipv4(|seen| outer(seen, 1)), "address around the flow on the side of the responder"),
+    own("outerSourceIPv6Address", 21, OverIpv6, Value::Ipv6(|seen| outer(seen, 0)), "address around the flow on the side of the initiator"),
+    own("outerDestinationIPv6Address", 22, OverIpv6, Value::Ipv6(|seen| outer(seen, 1)), "address around the flow on the side of the responder"),
 ];
 
 /// biflowDirection: the source is the initiator (RFC 5103 §6.3).
@@ -268,6 +284,31 @@ fn properties(seen: &Values<'_>) -> u16 {
     let FlowRecord { key, continues, syn_seen, hooks, .. } = seen.record;
     let bits = [key.later_fragment(), *continues, *syn_seen, seen.record.is_concurrent()].into_iter().enumerate();
     bits.fold(u16::from(*hooks), |all, (at, bit)| all | u16::from(bit) << (8 + at))
+}
+
+/// Kind and number of the tunnel; zeroes outside of tunnels.
+fn kind_and_id(seen: &Values<'_>) -> (u64, u64) {
+    let tunnel = seen.record.tunnel.as_deref();
+    let kind = tunnel.and_then(|tunnel| tunnel.kind).map_or(0, |kind| kind as u64);
+    (kind, tunnel.and_then(|tunnel| tunnel.id).unwrap_or(0).into())
+}
+
+fn tunnel(seen: &Values<'_>) -> u64 {
+    let (kind, id) = kind_and_id(seen);
+    kind << 56 | u64::from(seen.record.key.vlans()[0]) << 32 | id
+}
+
+/// The type of the encapsulation in the highest byte (IANA "IPFIX Layer 2 Segment ID Encapsulation Types": 1 is VXLAN),
+/// then the number.
+fn segment(seen: &Values<'_>) -> u64 {
+    let (kind, id) = kind_and_id(seen);
+    if kind == TunnelKind::Vxlan as u64 { 1 << 56 | id } else { 0 }
+}
+
+/// An outer address. Flows without them use templates without these elements.
+fn outer(seen: &Values<'_>, end: usize) -> Address {
+    let ends = seen.record.tunnel.as_deref().and_then(|tunnel| tunnel.outer);
+    ends.map_or(Address::from_v4(0), |ends| ends[end])
 }
 
 /// A value of the verdict. Flows without a verdict use templates without these elements.

@@ -36,11 +36,11 @@ impl Message {
         Self { bytes: vec![0; HEADER], set: None, records: 0 }
     }
 
-    /// All templates, in messages of at most `limit` bytes.
-    pub(super) fn of_templates(limit: usize) -> Vec<Self> {
+    /// All templates of a run, in messages of at most `limit` bytes. `tunnels` states whether it looks into tunnels.
+    pub(super) fn of_templates(limit: usize, tunnels: bool) -> Vec<Self> {
         let mut messages: Vec<Self> = Vec::new();
         let mut record = Vec::new();
-        for template in Template::all() {
+        for template in Template::all(tunnels) {
             record.clear();
             template.write(&mut record);
             match messages.last_mut().filter(|message| message.has_room(record.len(), limit)) {

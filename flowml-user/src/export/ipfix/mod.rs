@@ -47,11 +47,17 @@ enum Session {
 }
 
 impl Exporter {
-    /// Resolves the collector's name. A collector that does not listen is no error.
-    pub(super) fn open(collector: &Collector, pace: Pace, shown: &Arc<super::account::Account>) -> io::Result<Self> {
+    /// Resolves the collector's name. A collector that does not listen is no error. `tunnels` states whether the run looks
+    /// into tunnels.
+    pub(super) fn open(
+        collector: &Collector,
+        tunnels: bool,
+        pace: Pace,
+        shown: &Arc<super::account::Account>,
+    ) -> io::Result<Self> {
         let session = match collector.transport {
-            Transport::Udp => Session::Udp(Box::new(Udp::open(collector, pace)?)),
-            Transport::Tcp => Session::Tcp(Tcp::open(collector, pace, Arc::clone(shown))?),
+            Transport::Udp => Session::Udp(Box::new(Udp::open(collector, tunnels, pace)?)),
+            Transport::Tcp => Session::Tcp(Tcp::open(collector, tunnels, pace, Arc::clone(shown))?),
         };
         let (collector, shown, message, record) = (collector.clone(), Arc::clone(shown), Message::new(), Vec::new());
         Ok(Self { collector, session, shown, message, record, is_failure_reported: false, sent_then: 0 })

@@ -43,6 +43,8 @@ pub(super) struct Tcp {
 /// The state shared by the run and the sending thread.
 struct Queue {
     collector: Collector,
+    /// Whether the run looks into tunnels.
+    tunnels: bool,
     state: Mutex<Sending>,
     changed: Condvar,
     /// Shows other threads how long this thread has waited for the collector.
@@ -69,11 +71,11 @@ struct Sending {
 
 impl Tcp {
     /// Resolves the collector's name, and starts to connect.
-    pub(super) fn open(collector: &Collector, pace: Pace, shown: Arc<Shown>) -> io::Result<Self> {
+    pub(super) fn open(collector: &Collector, tunnels: bool, pace: Pace, shown: Arc<Shown>) -> io::Result<Self> {
         // An invalid name is reported now. Later the name may have other addresses, or none for a time.
         (collector.host.as_str(), collector.port).to_socket_addrs()?;
         let state = Mutex::default();
-        let queue = Arc::new(Queue { collector: collector.clone(), state, changed: Condvar::new(), shown });
+        let queue = Arc::new(Queue { collector: collector.clone(), tunnels, state, changed: Condvar::new(), shown });
         let of_thread = Arc::clone(&queue);
         thread::Builder::new().name("ipfix".to_owned()).spawn(move || {
             // The thread only writes to sockets, so it also works if capabilities cannot be dropped.
@@ -190,7 +192,7 @@ impl Queue {
     /// is closed.
     fn serve(&self, mut stream: TcpStream) -> io::Result<()> {
         let mut numbering = Numbering::default();
-        for mut templates in Message::of_templates(LONGEST) {
+        for mut templates in Message::of_templates(LONGEST, self.tunnels) {
             self.shown.wait_in(|| stream.write_all(numbering.complete(&mut templates)))?;
         }
         while let Some(mut message) = self.next() {

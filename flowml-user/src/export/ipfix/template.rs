@@ -22,14 +22,45 @@ pub(super) struct Template {
     icmp: bool,
     two_way: bool,
     judged: bool,
+    tunnel: Around,
+}
+
+/// What is around a flow, in the order of the template IDs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Around {
+    /// No tunnel.
+    Nothing,
+    /// A tunnel that is not over IP.
+    Tunnel,
+    /// A tunnel over IPv4.
+    Ipv4,
+    /// A tunnel over IPv6.
+    Ipv6,
+}
+
+impl Around {
+    const ALL: [Self; 4] = [Self::Nothing, Self::Tunnel, Self::Ipv4, Self::Ipv6];
+
+    fn of(record: &FlowRecord) -> Self {
+        let tunnel = record.tunnel.as_deref().filter(|tunnel| tunnel.kind.is_some());
+        match tunnel.map(|tunnel| tunnel.outer.map(|[source, _]| source.version())) {
+            None => Self::Nothing,
+            Some(None) => Self::Tunnel,
+            Some(Some(IpVersion::V4)) => Self::Ipv4,
+            Some(Some(IpVersion::V6)) => Self::Ipv6,
+        }
+    }
 }
 
 impl Template {
-    /// All templates, in the order of their IDs.
-    pub(super) fn all() -> impl Iterator<Item = Self> {
-        (0..1_u16 << 4).map(|bits| {
-            let bit = |at: u16| bits >> at & 1 == 1;
-            Self { ipv6: bit(0), icmp: bit(1), two_way: bit(2), judged: bit(3) }
+    /// All templates of a run, in the order of their IDs. `tunnels` states whether it looks into tunnels.
+    pub(super) fn all(tunnels: bool) -> impl Iterator<Item = Self> {
+        let around = if tunnels { &Around::ALL[..] } else { &[Around::Nothing] };
+        around.iter().flat_map(|&tunnel| {
+            (0..1_u16 << 4).map(move |bits| {
+                let bit = |at: u16| bits >> at & 1 == 1;
+                Self { ipv6: bit(0), icmp: bit(1), two_way: bit(2), judged: bit(3), tunnel }
+            })
         })
     }
 
@@ -40,13 +71,14 @@ impl Template {
             icmp: record.icmp().is_some(),
             two_way: record.dst2src.packets > 0,
             judged: verdict.is_some(),
+            tunnel: Around::of(record),
         }
     }
 
     /// The template ID, which is also the set ID of its data sets.
     pub(super) fn id(self) -> u16 {
         let bits = [self.ipv6, self.icmp, self.two_way, self.judged].into_iter().enumerate();
-        FIRST_TEMPLATE + bits.map(|(at, bit)| u16::from(bit) << at).sum::<u16>()
+        FIRST_TEMPLATE + bits.map(|(at, bit)| u16::from(bit) << at).sum::<u16>() + ((self.tunnel as u16) << 4)
     }
 
     /// A description in words.
@@ -56,7 +88,13 @@ impl Template {
         let protocol = if self.icmp { ", ICMP" } else { "" };
         let ways = if self.two_way { ", biflow" } else { ", uniflow" };
         let judged = if self.judged { ", scored" } else { "" };
-        format!("{version}{protocol}{ways}{judged}")
+        let tunnel = match self.tunnel {
+            Around::Nothing => "",
+            Around::Tunnel => ", in a tunnel",
+            Around::Ipv4 => ", in a tunnel over IPv4",
+            Around::Ipv6 => ", in a tunnel over IPv6",
+        };
+        format!("{version}{protocol}{ways}{judged}{tunnel}")
     }
 
     /// The fields of the template: each element, and whether it is the reverse element (RFC 5103).
@@ -76,6 +114,10 @@ impl Template {
             Of::Icmpv6 => self.icmp && self.ipv6,
             Of::TwoWay => self.two_way,
             Of::Judged => self.judged,
+            Of::Plain => matches!(self.tunnel, Around::Nothing),
+            Of::Tunnelled => !matches!(self.tunnel, Around::Nothing),
+            Of::OverIpv4 => matches!(self.tunnel, Around::Ipv4),
+            Of::OverIpv6 => matches!(self.tunnel, Around::Ipv6),
         }
     }
 

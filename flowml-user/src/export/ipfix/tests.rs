@@ -5,13 +5,14 @@ use std::io::Read;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
+use flowml_common::tunnel::TunnelKind;
 use proptest::prelude::*;
 
 use super::element::{ELEMENTS, Of};
 use super::template::Specifier;
 use super::*;
 use crate::learning::Reason;
-use crate::record::{Clock, FlowRecord};
+use crate::record::{Clock, FlowRecord, Tunnel};
 use crate::session::samples::{Sample, partial_of, tcp};
 use crate::session::{EndReason, Ended, Initiator};
 
@@ -107,6 +108,7 @@ fn row(samples: &[Sample]) -> FlowRow {
         reason: EndReason::IdleTimeout,
         continues: false,
         contents: None,
+        tunnel: None,
         windows: None,
     };
     FlowRow::new(FlowRecord::new(&ended, Clock::default()), None)
@@ -152,7 +154,7 @@ proptest! {
     ) {
         let mut reader = Reader::default();
         let mut numbering = message::Numbering::default();
-        let mut messages = Message::of_templates(udp::LONGEST);
+        let mut messages = Message::of_templates(udp::LONGEST, true);
         let mut message = Message::new();
         let mut bytes = Vec::new();
         let flows: Vec<_> = flows.iter().map(|(samples, reasons)| (row(samples), reasons.map(verdict))).collect();
@@ -213,7 +215,7 @@ fn values_are_those_of_the_packets() {
     template.write_record(&row.record, None, &mut bytes);
     let mut reader = Reader::default();
     let mut numbering = message::Numbering::default();
-    for mut message in Message::of_templates(udp::LONGEST) {
+    for mut message in Message::of_templates(udp::LONGEST, true) {
         reader.read(numbering.complete(&mut message));
     }
     let mut message = Message::new();
@@ -249,13 +251,52 @@ fn values_are_those_of_the_packets() {
 }
 
 #[test]
+fn a_flow_in_a_tunnel_has_the_elements_of_its_tunnel() {
+    let ends = ["192.0.2.1:1", "192.0.2.2:2"];
+    let around = row(&[tcp(0, ends[0], ends[1], 0)]).record;
+    let addresses = [around.source().address, around.destination().address];
+    for (kind, id, outer, segment) in [
+        (TunnelKind::Vxlan, 42, Some(addresses), 1 << 56 | 42),
+        (TunnelKind::Gre, u32::MAX, Some(addresses), 0),
+        (TunnelKind::Mpls, 16, None, 0),
+    ] {
+        let mut row = exchange();
+        row.record.tunnel = Some(Box::new(Tunnel { kind: Some(kind), id: Some(id), outer }));
+        let record = decoded(&row);
+        assert_eq!(number(&record, None, 351), segment);
+        assert_eq!(number(&record, Some(32473), 18), (kind as u64) << 56 | u64::from(id));
+        let found = [19, 20].map(|element| record.get(&(Some(32473), element)).map(Vec::as_slice));
+        let expected: [Option<&[u8]>; 2] = [Some(&[192, 0, 2, 1]), Some(&[192, 0, 2, 2])];
+        assert_eq!(found, if outer.is_some() { expected } else { [None; 2] });
+        assert!(!record.contains_key(&(None, 58)), "the VLAN id is with the kind");
+    }
+    let mut row = exchange();
+    row.record.tunnel = Some(Box::new(Tunnel { kind: None, id: None, outer: None }));
+    assert!(decoded(&row) == decoded(&exchange()), "outside of tunnels");
+}
+
+/// The record of a flow, as a collector reads it.
+fn decoded(row: &FlowRow) -> Record {
+    let (mut reader, numbering, mut bytes) = (Reader::default(), message::Numbering::default(), Vec::new());
+    for mut message in Message::of_templates(udp::LONGEST, true) {
+        reader.read(numbering.complete(&mut message));
+    }
+    let template = Template::of(&row.record, None);
+    template.write_record(&row.record, None, &mut bytes);
+    let mut message = Message::new();
+    message.push(template, &bytes);
+    reader.read(numbering.complete(&mut message));
+    reader.records.remove(0)
+}
+
+#[test]
 fn element_numbers_are_unique() {
     let all = ELEMENTS.iter().map(|element| element.specifier(false));
     let reverse = ELEMENTS.iter().filter(|element| element.of == Of::EachWay).map(|element| element.specifier(true));
     let all: Vec<Specifier> = all.chain(reverse).collect();
     assert!(all.iter().enumerate().all(|(at, one)| !all[..at].contains(one)));
     // Wireshark does not read records of larger templates by default (`cflow.max_template_fields`).
-    assert!(Template::all().all(|template| template.fields().count() <= 60));
+    assert!(Template::all(true).all(|template| template.fields().count() <= 60));
     let names: HashSet<_> = ELEMENTS.iter().map(|element| element.name).collect();
     assert_eq!(names.len(), ELEMENTS.len());
 }
@@ -265,7 +306,7 @@ fn collector(transport: Transport, address: SocketAddr) -> Collector {
 }
 
 fn open(transport: Transport, address: SocketAddr, pace: Pace) -> io::Result<Exporter> {
-    Exporter::open(&collector(transport, address), pace, &Arc::new(crate::export::account::Account::new()))
+    Exporter::open(&collector(transport, address), false, pace, &Arc::new(crate::export::account::Account::new()))
 }
 
 #[test]
@@ -300,7 +341,7 @@ fn refused_datagrams_are_counted_and_templates_are_sent_again() {
         }
         reader.read(&message[..length]);
     }
-    assert_eq!(reader.templates.len(), Template::all().count());
+    assert_eq!(reader.templates.len(), Template::all(false).count());
 }
 
 /// A collector that starts late, or misses the templates, can read records soon (RFC 7011 §8.4).
@@ -311,7 +352,7 @@ fn templates_are_repeated_over_udp() {
     let address = socket.local_addr().expect("it has an address");
     let mut exporter = open(Transport::Udp, address, Pace::Offline).expect("loopback is there");
     let (mut reader, mut message) = (Reader::default(), [0; 2000]);
-    let all = Template::all().count();
+    let all = Template::all(false).count();
     for before in 0..=udp::TEMPLATES_EVERY_MESSAGES {
         exporter.flow(&exchange(), None);
         exporter.flush();
@@ -353,7 +394,7 @@ fn a_connection_starts_with_templates_and_sequence_number_0() {
         });
         exporter.finish();
         let reader = taken.join().expect("it was read");
-        assert_eq!((reader.records.len(), reader.templates.len()), (1000, Template::all().count()));
+        assert_eq!((reader.records.len(), reader.templates.len()), (1000, Template::all(false).count()));
         assert_eq!(exporter.account(), Account { sent: 1000, lost: 0 });
     }
 }

@@ -24,6 +24,8 @@ const TEMPLATES_AFTER_REFUSAL: Duration = Duration::from_secs(1);
 /// A socket that is connected to the collector.
 pub(super) struct Udp {
     socket: UdpSocket,
+    /// Whether the run looks into tunnels.
+    tunnels: bool,
     numbering: Numbering,
     account: Account,
     /// Records of the last message. They are lost if a refusal follows.
@@ -36,7 +38,7 @@ pub(super) struct Udp {
 
 impl Udp {
     /// Resolves the collector's name.
-    pub(super) fn open(collector: &Collector, pace: Pace) -> io::Result<Self> {
+    pub(super) fn open(collector: &Collector, tunnels: bool, pace: Pace) -> io::Result<Self> {
         let addresses = (collector.host.as_str(), collector.port).to_socket_addrs()?;
         let mut outcome = Err(io::Error::new(ErrorKind::NotFound, "the name resolves to no address"));
         for address in addresses {
@@ -49,14 +51,15 @@ impl Udp {
         // In a live run nothing waits for a busy interface.
         socket.set_nonblocking(pace == Pace::Live)?;
         let (numbering, account) = Default::default();
-        Ok(Self { socket, numbering, account, last: 0, templates_due: Instant::now(), messages: 0, trouble: None })
+        let templates_due = Instant::now();
+        Ok(Self { socket, tunnels, numbering, account, last: 0, templates_due, messages: 0, trouble: None })
     }
 
     /// Sends a message, after the templates if they are due.
     pub(super) fn send(&mut self, message: Message) {
         if self.messages >= TEMPLATES_EVERY_MESSAGES || self.templates_due <= Instant::now() {
             (self.messages, self.templates_due) = (0, Instant::now() + TEMPLATES_EVERY);
-            for templates in Message::of_templates(LONGEST) {
+            for templates in Message::of_templates(LONGEST, self.tunnels) {
                 self.send_one(templates);
             }
         }

@@ -93,7 +93,7 @@ pub(crate) struct Memory {
 }
 
 pub(crate) fn measure(effort: Effort) -> Result<Memory> {
-    let size = Size::new(1, Some(DEFAULT_CAPACITY), None, None);
+    let size = Size::new(1, Some(DEFAULT_CAPACITY), None, None, None);
     let entry = size.bytes() as f64 / (EPOCHS * u64::from(size.shape.entries())) as f64;
     let mut occupied = Vec::new();
     for (name, held) in Held::ALL {

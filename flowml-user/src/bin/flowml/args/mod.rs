@@ -37,6 +37,7 @@ mod sandbox;
 mod score;
 mod tables;
 mod train;
+mod tunnels;
 mod values;
 mod verbosity;
 

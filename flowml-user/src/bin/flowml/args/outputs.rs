@@ -8,7 +8,7 @@ use clap::builder::TypedValueParser;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Args, Command, Error};
 use flowml_user::export::{AgentId, Origin, Pace, Sinks, Target};
-use flowml_user::features::FlowColumns;
+use flowml_user::features::RowColumns;
 use flowml_user::process::crypto_pan::CryptoPan;
 use flowml_user::process::sandbox::Reach;
 use flowml_user::process::whole;
@@ -70,7 +70,7 @@ impl OutputArguments {
     ///
     /// # Errors
     /// If the key of pseudonyms cannot be read, or an output cannot be opened.
-    pub(crate) fn open(&self, columns: FlowColumns, pace: Pace) -> Result<Sinks> {
+    pub(crate) fn open(&self, columns: RowColumns, pace: Pace) -> Result<Sinks> {
         let function = self.anonymize.as_deref().map(key).transpose()?;
         let sinks = Sinks::open_as(&Origin::starting(self.agent_id.as_ref()), &self.targets, columns, pace)?;
         Ok(match function {

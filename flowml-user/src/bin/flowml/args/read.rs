@@ -143,7 +143,7 @@ impl Read {
         let unjudged = (self.rows.alarms.level().is_some() && self.model.is_none() && !self.learn).then(|| {
             "'--alpha' and '--false-alarms' need scored rows: expected '--model FILE' or '--learn' as well".to_owned()
         });
-        let other = || self.output.contradiction().or_else(|| self.rows.content.contradiction());
+        let other = || self.output.contradiction().or_else(|| self.rows.contradiction());
         twice.or(unjudged).or_else(other)
     }
 }

@@ -1,11 +1,14 @@
 //! The arguments of the rows that `flowml run` and `flowml read` make of packets.
 
 use clap::Args;
+use flowml_user::features::{FlowColumns, RowColumns};
+use flowml_user::record::Inspector;
 
 use super::alarms::AlarmArguments;
 use super::content::ContentArguments;
+use super::tunnels::TunnelArguments;
 
-/// The arguments that decide what rows contain: the alarm level, the seed and the payload.
+/// The arguments that decide what rows contain: the alarm level, the seed, the payload and the tunnels.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RowArguments {
     /// The alarm level.
@@ -19,4 +22,20 @@ pub(crate) struct RowArguments {
     /// The payload options.
     #[command(flatten)]
     pub(crate) content: ContentArguments,
+
+    /// The tunnel options.
+    #[command(flatten)]
+    pub(crate) tunnels: TunnelArguments,
+}
+
+impl RowArguments {
+    /// The columns of the rows of flows that `inspector` inspects.
+    #[must_use]
+    pub(crate) fn columns(&self, inspector: Option<&Inspector>) -> RowColumns {
+        RowColumns { flows: FlowColumns::of(inspector), tunnels: self.tunnels.has_columns() }
+    }
+
+    pub(super) fn contradiction(&self) -> Option<String> {
+        self.content.contradiction().or_else(|| self.tunnels.contradiction())
+    }
 }

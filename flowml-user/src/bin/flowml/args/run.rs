@@ -191,6 +191,7 @@ impl Run {
             memory_max: self.memory_max.map(|Size(bytes)| bytes),
             timeouts: Timeouts { idle: self.idle_timeout, active: self.active_timeout, ..Timeouts::default() },
             payload: self.rows.content.limit(),
+            tunnels: self.rows.tunnels.ports(),
             pin: self.pin.clone(),
             state: self.state.clone(),
             duration: self.duration,
@@ -226,7 +227,7 @@ impl Run {
             return Some(message.to_owned());
         }
         let twice = interface_twice(&self.interfaces);
-        twice.or_else(|| self.output.contradiction()).or_else(|| self.rows.content.contradiction())
+        twice.or_else(|| self.output.contradiction()).or_else(|| self.rows.contradiction())
     }
 
     /// Checks that the terminal UI has a terminal.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use flowml_common::content::PayloadLimit;
+use flowml_common::tunnel::TunnelKind;
 use flowml_user::capture::attach::{Mode, Wanted};
 use flowml_user::capture::selection::Selector;
 use flowml_user::engine::{AlarmLevel, Direction};
@@ -63,6 +64,35 @@ fn every_flag_is_read() {
     assert_eq!(run.rows.alarms.level(), Some(AlarmLevel::Probability(1e-3)));
     assert_eq!(run.rows.content.limit(), PayloadLimit::new(256));
     assert_eq!(run.rows.content.matches.iter().map(Pattern::name).collect::<Vec<_>>(), ["sql", "x"]);
+}
+
+#[test]
+fn ports_of_tunnels_replace_the_default_ones_of_their_kind() {
+    let ports = |line: &str| read(line).expect(line).options().tunnels.map(|list| list.ports().collect::<Vec<_>>());
+    let (vxlan, geneve, gtpu) = (TunnelKind::Vxlan, TunnelKind::Geneve, TunnelKind::Gtpu);
+    for (line, expected) in [
+        ("run", None),
+        ("run --tunnels outer", None),
+        ("run --tunnels inner", Some(vec![(vxlan, 4789), (vxlan, 8472), (geneve, 6081), (gtpu, 2152)])),
+        (
+            "run --tunnels inner --tunnel-port vxlan=7 --tunnel-port geneve=8",
+            Some(vec![(vxlan, 7), (geneve, 8), (gtpu, 2152)]),
+        ),
+    ] {
+        assert_eq!(ports(line), expected, "{line}");
+    }
+    let many = (1..=8).map(|port| format!(" --tunnel-port vxlan={port}")).collect::<String>();
+    for (line, expected) in [
+        ("run --tunnels both", "inner"),
+        ("run --tunnel-port vxlan=7", "'--tunnels inner'"),
+        ("run --tunnels inner --tunnel-port gre=7", "vxlan, geneve, gtpu"),
+        ("run --tunnels inner --tunnel-port vxlan=0", "1 to 65535"),
+        ("run --tunnels inner --tunnel-port vxlan=2152", "a port twice"),
+        (&format!("run --tunnels inner{many}"), "more than 8"),
+    ] {
+        let message = read(line).expect_err(line);
+        assert!(message.contains(expected) && !message.contains('\n'), "{line}: {message}");
+    }
 }
 
 #[test]

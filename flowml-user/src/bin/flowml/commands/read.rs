@@ -11,7 +11,7 @@ use flowml_user::engine::learners::{Begin, Builtin, Learners, is_file};
 use flowml_user::engine::offline::{FileTable, Offline, count_some, later, table};
 use flowml_user::engine::{Finished, Pipeline, whole};
 use flowml_user::export::{InterfaceReport, Pace, Sinks};
-use flowml_user::features::FlowColumns;
+use flowml_user::features::RowColumns;
 use flowml_user::learning::Settings;
 use flowml_user::record::Inspector;
 
@@ -29,7 +29,7 @@ struct Reading<'a> {
     /// In the order of their first packets.
     files: Vec<PathBuf>,
     signals: Signals,
-    columns: FlowColumns,
+    columns: RowColumns,
 }
 
 /// Reads captures, one after the other.
@@ -40,7 +40,7 @@ struct Reading<'a> {
 pub(crate) fn run(arguments: &Read) -> Result<()> {
     let signals = Signals::listen().context("cannot listen for signals")?;
     let inspector = arguments.rows.content.inspector()?;
-    let columns = FlowColumns::of(inspector.as_ref());
+    let columns = arguments.rows.columns(inspector.as_ref());
     let reading = Reading { arguments, files: file::in_order_of_time(&arguments.files), signals, columns };
     let console = Console::on_standard_error(arguments.verbosity());
     let mut sinks =
@@ -75,7 +75,8 @@ impl Reading<'_> {
         let begin = match &arguments.model {
             None if !arguments.learn => return Ok((None, without_scores(arguments))),
             None if self.files.iter().all(|path| can_be_read_twice(path)) => {
-                let (learners, notices) = whole::learnt(*columns, &settings, level, |learners| self.show(learners))?;
+                let (learners, notices) =
+                    whole::learnt(columns.flows, &settings, level, |learners| self.show(learners))?;
                 return Ok((Some(learners), notices));
             }
             None => Begin::Untrained,
@@ -85,7 +86,7 @@ impl Reading<'_> {
                 None => Begin::Untrained,
             },
         };
-        let learners = Learners::begin(begin, *columns, &settings, level)?;
+        let learners = Learners::begin(begin, columns.flows, &settings, level)?;
         let notice = arguments.learn.then(|| {
             "a pipe cannot be read twice: the model is trained while rows are scored, and there are no scores before a warm-up \
              of 30 s"
@@ -115,7 +116,10 @@ impl Reading<'_> {
         let interfaces = self.files.iter().map(|path| report(path)).collect();
         let pipeline =
             Pipeline::new(timeouts, interfaces, learners, sinks, 0, arguments.rows.seed).with_inspector(inspector);
+        let tunnels = arguments.rows.tunnels.ports();
+        let pipeline = pipeline.with_tunnels(tunnels.is_some());
         let table = table().with_boundaries(timeouts.boundaries()).with_payload(arguments.rows.content.limit());
+        let table = table.with_tunnels(tunnels);
         let mut offline = Offline::new(table, pipeline, Epochs::new(arguments.interval, timeouts.idle))?;
         let mut errors = Vec::new();
         for path in &self.files {

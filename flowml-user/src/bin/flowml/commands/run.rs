@@ -52,7 +52,7 @@ pub(super) async fn learn(
     let (keys, events) = channel();
     let console = Console::on_standard_error(arguments.verbosity());
     let console = if arguments.tui { console.with_screen(events) } else { console };
-    let columns = FlowColumns::of(inspector.as_ref());
+    let columns = arguments.rows.columns(inspector.as_ref());
     let mut sinks = arguments.output.open(columns, Pace::Live)?.observed_by(console);
     unconfined.iter().for_each(|missing| sinks.warn(missing));
     let scrapes = match arguments.metrics {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use flowml_common::packet::Skipped;
+use flowml_common::tunnel::{Outcome, TunnelKind};
 use flowml_user::export::{InterfaceReport, STEPS};
 use flowml_user::sequential::Kind;
 use prometheus_client::metrics::counter::Counter;
@@ -24,6 +25,9 @@ const DRAIN_SECONDS: [f64; 10] = [1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.05, 0.1,
 /// One label and its value.
 pub(super) type Label = [(&'static str, String); 1];
 
+/// The labels of a tunnel: its kind and outcome.
+pub(super) type TunnelLabels = [(&'static str, &'static str); 2];
+
 /// The metrics of a run. They are updated at the end of each interval and are consistent in between.
 pub(crate) struct Metrics {
     registry: Arc<Registry>,
@@ -34,6 +38,7 @@ pub(crate) struct Metrics {
     pub(super) received_bytes: Counter,
     pub(super) skipped_packets: Family<Label, Counter>,
     pub(super) skipped_bytes: Family<Label, Counter>,
+    pub(super) tunnel_packets: Family<TunnelLabels, Counter>,
     pub(super) flows: Counter,
     pub(super) sessions: Counter,
     pub(super) host_windows: Counter,
@@ -105,6 +110,12 @@ impl Metrics {
                 "skipped",
                 Unit::Bytes,
                 "Frame bytes in no flow, by reason",
+                Family::default(),
+            ),
+            tunnel_packets: names.add_with_unit(
+                "tunnel",
+                packets(),
+                "Encapsulations of packets with --tunnels inner, by kind and outcome: removed, or the reason why not",
                 Family::default(),
             ),
             flows: names.add("flows", "Flow records", Counter::default()),
@@ -206,6 +217,10 @@ impl Metrics {
 
 pub(super) fn by_reason(reason: Skipped) -> Label {
     [("reason", reason.name().to_owned())]
+}
+
+pub(super) fn by_tunnel(kind: TunnelKind, outcome: Outcome) -> TunnelLabels {
+    [("kind", kind.name()), ("outcome", outcome.name())]
 }
 
 pub(super) fn by_step(name: &str) -> Label {

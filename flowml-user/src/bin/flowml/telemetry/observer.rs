@@ -5,11 +5,12 @@ use std::error::Error;
 
 use flowml_common::packet::Skipped;
 use flowml_common::table::Count;
+use flowml_common::tunnel::{Outcome, TunnelKind};
 use flowml_user::export::{Began, IntervalReport, Observer, OutputLine, RowCounts, STEPS};
 use flowml_user::incident::{Incident, State};
 use prometheus_client::metrics::counter::Counter;
 
-use super::metrics::{Metrics, by_reason, by_step};
+use super::metrics::{Metrics, by_reason, by_step, by_tunnel};
 
 impl Observer for Metrics {
     fn begin(&mut self, began: &Began) -> Result<(), Box<dyn Error + Send + Sync>> {
@@ -39,6 +40,14 @@ impl Observer for Metrics {
         for (reason, Count { packets, bytes }) in Skipped::ALL.iter().zip(&report.skipped) {
             self.skipped_packets.get_or_create(&by_reason(*reason)).inc_by(*packets);
             self.skipped_bytes.get_or_create(&by_reason(*reason)).inc_by(*bytes);
+        }
+        for kind in TunnelKind::ALL {
+            for outcome in Outcome::ALL {
+                let packets = report.tunnels.of(kind, outcome);
+                if packets > 0 {
+                    self.tunnel_packets.get_or_create(&by_tunnel(kind, outcome)).inc_by(packets);
+                }
+            }
         }
         let anomalies = |of: &str| self.anomalies.get_or_create_owned(&[("of", of.to_owned())]);
         for (counter, total) in [

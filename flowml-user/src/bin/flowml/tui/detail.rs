@@ -46,6 +46,10 @@ pub(super) fn of_flow(flow: &FlowLine, seen: &History) -> Vec<Fact> {
         [outer, 0] => detail.push(fact("vlan", outer.to_string())),
         [outer, inner] => detail.push(fact("vlan", format!("{outer}, and {inner} within it"))),
     }
+    if let Some(kind) = key.tunnel() {
+        let id = key.tunnel_id().map_or_else(String::new, |id| format!(" {id}"));
+        detail.push(fact("tunnel", format!("{}{id}", kind.name())));
+    }
     match verdict {
         Some(verdict) => detail.extend(of_verdict(verdict, FLOWS, seen)),
         None => detail.push(fact("verdict", "none before the flow ends or reaches the active timeout")),

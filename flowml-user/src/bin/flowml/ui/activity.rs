@@ -104,7 +104,8 @@ fn make_room<K: Eq + Hash, V>(map: &mut HashMap<K, V>, bytes: impl Fn(&V) -> u64
 
 /// The endpoints of a key: an order for flows of equal size.
 pub(crate) fn by_ends(key: &FlowKey) -> impl Ord + use<> {
-    ([key.endpoint(Sender::Lower), key.endpoint(Sender::Upper)], key.protocol(), key.vlans(), key.interface())
+    let seen = (key.vlans(), key.interface(), key.tunnel(), key.tunnel_id());
+    ([key.endpoint(Sender::Lower), key.endpoint(Sender::Upper)], key.protocol(), seen)
 }
 
 /// The `at_most` items of the lowest rank, in the order of their ranks.

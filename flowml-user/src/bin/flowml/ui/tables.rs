@@ -12,7 +12,7 @@ use super::activity::{by_ends, top};
 use super::text::{
     Style, Subject, TextTable, counted, cut_end, grouped, probability, short, time_of_day, width_of, with_unit, wrap,
 };
-use super::view::{Anomaly, FlowLine, HostLine, View, by_reason, cluster};
+use super::view::{Anomaly, FlowLine, HostLine, View, by_reason, by_tunnel, cluster};
 
 /// Maximum number of anomalies, flows, hosts and clusters shown.
 pub(crate) const SHOWN: usize = 8;
@@ -183,6 +183,9 @@ impl SummaryView<'_> {
             let law = self.conservation(unit, of);
             let paint = |line: &String| if totals.is_conserved() { line.clone() } else { style.alarm(line) };
             lines.extend(wrap(&law, width, [2, 4]).iter().map(paint));
+        }
+        if let Some(words) = totals.tunnels.as_ref().and_then(by_tunnel) {
+            lines.extend(wrap(&format!("tunnels: {words}"), width, [2, 4]));
         }
         if let Some(earlier) = &totals.earlier {
             lines.extend(wrap(&before(earlier), width, [2, 4]));

@@ -6,6 +6,7 @@ pub(crate) mod samples;
 use flowml_common::flow::{Address, Endpoint, FlowKey, Sender};
 use flowml_common::packet::Skipped;
 use flowml_common::table::Count;
+use flowml_common::tunnel::{Outcome, TunnelCounts, TunnelKind};
 use flowml_user::export::{IntervalReport, OutputLine};
 use flowml_user::incident::{Hosts, Incident, State};
 use flowml_user::learning::{Reason, Verdict};
@@ -177,6 +178,21 @@ fn ends(key: &FlowKey, initiator: Sender) -> [String; 2] {
             address => std::net::SocketAddr::new(address, port).to_string(),
         }
     })
+}
+
+/// `120 packets taken out of vxlan, 3 left in vxlan (unknown)`; none without tunnels.
+pub(crate) fn by_tunnel(tunnels: &TunnelCounts) -> Option<String> {
+    let of = |outcome| {
+        let kinds = TunnelKind::ALL.into_iter().map(move |kind| (kind, tunnels.of(kind, outcome)));
+        kinds
+            .filter(|(_, packets)| *packets > 0)
+            .map(move |(kind, packets)| (kind.name(), grouped(packets), outcome.name()))
+    };
+    let removed = of(Outcome::Removed).map(|(kind, packets, _)| format!("{packets} packets taken out of {kind}"));
+    let left = Outcome::ALL[1..].iter().flat_map(|outcome| of(*outcome));
+    let left = left.map(|(kind, packets, reason)| format!("{packets} left in {kind} ({reason})"));
+    let words: Vec<String> = removed.chain(left).collect();
+    (!words.is_empty()).then(|| words.join(", "))
 }
 
 /// `12 not_ip, 1 truncated`; none if nothing was skipped.

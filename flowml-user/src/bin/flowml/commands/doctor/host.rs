@@ -5,6 +5,7 @@ use std::fs;
 use flowml_common::time::Boundaries;
 use flowml_user::capture::cpus::Cpus;
 use flowml_user::capture::kernel::{KernelTable, Size};
+use flowml_user::capture::programs::{EGRESS, INGRESS};
 use flowml_user::capture::{CaptureError, UNKNOWN_PREEMPTION};
 use flowml_user::object;
 use flowml_user::process::capabilities::{self, CapabilitySet};
@@ -161,7 +162,7 @@ impl Facts {
     }
 
     fn memory(&self) -> Finding {
-        let size = Size::new(self.cpus.numbers, None, None, self.memory);
+        let size = Size::new(self.cpus.numbers, None, None, None, self.memory);
         let mib = |bytes: u64| bytes >> 20;
         let table = format!("the flow table takes {} MiB", mib(size.bytes()));
         let fewer = format!("flowml run --flow-capacity {}", size.shape.entries() / 4);
@@ -234,10 +235,10 @@ impl Facts {
 /// Loads all programs that `run` may attach, with a small table, and drops them. Returns whether XDP accepts
 /// multi-buffer frames.
 fn load(object: &[u8]) -> Result<bool, CaptureError> {
-    let mut table = KernelTable::load(object, Some(TRIAL_CAPACITY), None, Boundaries::default())?;
+    let mut table = KernelTable::load(object, Some(TRIAL_CAPACITY), None, None, Boundaries::default())?;
     table.programs.xdp()?;
-    for name in ["flowml_ingress", "flowml_egress"] {
-        table.programs.tc(name)?;
+    for names in [INGRESS, EGRESS] {
+        table.programs.tc(names)?;
     }
     Ok(table.programs.takes_frags())
 }

@@ -6,6 +6,7 @@ use flowml_common::flow::{Address, Endpoint, FlowKey, IpVersion, Sender};
 use flowml_common::headers::protocol;
 use flowml_common::packet::Skipped;
 use flowml_common::table::Count;
+use flowml_common::tunnel::TunnelCounts;
 use flowml_user::export::{InterfaceReport, LearnerReport, Level, Shedding};
 use flowml_user::learning::{ClusterSummary, Status, TypicalValue};
 use flowml_user::record::Clock;
@@ -143,6 +144,7 @@ pub(crate) fn busy() -> View {
             interfaces: vec![interface("eth0", "native"), interface("eth1", "tc")],
             received: Count { packets: 1_234_567, bytes: 98_765_432 },
             skipped,
+            tunnels: TunnelCounts::default(),
             flows_open: 12_345,
             flows_new: 1_987,
             occupancy: 0.374,
@@ -204,6 +206,7 @@ pub(crate) fn idle() -> View {
         interfaces: busy.report.interfaces[..1].to_vec(),
         received: Count::default(),
         skipped: Default::default(),
+        tunnels: TunnelCounts::default(),
         flows_open: 1,
         flows_new: 0,
         occupancy: 0.0,
