@@ -37,7 +37,7 @@ class Loader:
         self.engine = Engine(arguments.folder)
         self.chance = random.Random(arguments.disturb)
         self.known = {}
-        self.stored, self.busy_s = 0, 0.0
+        self.stored, self.bytes, self.busy_s = 0, 0, 0.0
         self.published = 0
         self.begun_ms = int(time.time() * 1000)
         self.is_ending = asyncio.Event()
@@ -73,6 +73,7 @@ class Loader:
         self.engine.insert(bodies)
         self.busy_s += time.monotonic() - begun
         self.stored += len(messages)
+        self.bytes += sum(len(message.data) for message in messages)
         try:
             await messages[-1].ack()
         except (nats.errors.Error, OSError):
@@ -130,6 +131,8 @@ class Loader:
             "published": self.published,
             "agents_incidents": query("SELECT agent, kind, sources, targets FROM incidents WHERE state != 'closed'"),
             "queries": {path.stem: query(path.read_text()) for path in sorted((FLEET / "queries").glob("*.sql"))},
+            "stored": self.stored,
+            "bytes": self.bytes,
             "rows_per_second": self.stored / self.busy_s if self.busy_s else 0,
         }
 

@@ -181,7 +181,7 @@ impl Fleet {
             background.stop()?;
         }
         self.members.iter().try_for_each(|member| member.agent.signal(Signal::TERM))?;
-        let printed = self.members.into_iter().map(|member| printed(member)).collect::<Result<_>>()?;
+        let printed = self.members.into_iter().map(printed).collect::<Result<_>>()?;
         self.loader.signal(Signal::TERM)?;
         let output = self.loader.wait(LIMIT)?;
         let messages = String::from_utf8_lossy(&output.stderr);
@@ -208,7 +208,8 @@ impl Outcome {
     /// The incidents of the fleet as kind and subject.
     pub fn incidents(&self) -> Result<Vec<(String, String)>> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        Ok(self.rows("incidents")?.iter().map(|incident| (text(&incident["kind"]), text(&incident["subject"]))).collect())
+        let named = |incident: &Value| (text(&incident["kind"]), text(&incident["subject"]));
+        Ok(self.rows("incidents")?.iter().map(named).collect())
     }
 }
 

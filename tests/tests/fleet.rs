@@ -27,11 +27,8 @@ fn detections_hold_their_bounds_and_find_attacks_in_simulated_rows() -> Result<(
     for (kind, count) in result["false_alarms"].as_object().context("an object")? {
         ensure!(count.as_u64() < Some(5), "{kind}: {count} false alarms");
     }
-    let found = [
-        ("fleet_scan 203.0.113.9", 1),
-        ("fleet_beacon 203.0.113.20:443", 5),
-        ("fleet_first_seen 203.0.113.40", 20),
-    ];
+    let found =
+        [("fleet_scan 203.0.113.9", 1), ("fleet_beacon 203.0.113.20:443", 5), ("fleet_first_seen 203.0.113.40", 20)];
     for (incident, sources) in found {
         ensure!(result["found"][incident] == sources, "{incident}: {}", result["found"]);
     }
@@ -67,7 +64,8 @@ fn clickhouse_spark_and_duckdb_answer_the_queries_with_the_same_numbers() -> Res
         let (path, agent) = (folder.path().join(format!("{name}.pcap")), tables.join(format!("agent={name}")));
         fs::create_dir_all(&agent)?;
         fs::write(&path, capture)?;
-        let outputs = [format!("jsonl={}/rows.jsonl", agent.display()), format!("parquet={},rotate=1h", agent.display())];
+        let outputs =
+            [format!("jsonl={}/rows.jsonl", agent.display()), format!("parquet={},rotate=1h", agent.display())];
         let mut flowml = std::process::Command::new(binary()?);
         flowml.arg("read").arg(&path).args(["-q", "--model", "builtin", "-o", &outputs[0], "-o", &outputs[1]]);
         ensure!(flowml.status()?.success(), "{flowml:?}");

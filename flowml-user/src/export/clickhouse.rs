@@ -181,7 +181,8 @@ mod tests {
 
     #[test]
     fn the_columns_that_every_row_has_and_the_varied_texts_exist() {
-        let columns: Vec<&str> = tables().iter().flat_map(|table| table.columns.iter().map(|column| column.name)).collect();
+        let columns: Vec<&str> =
+            tables().iter().flat_map(|table| table.columns.iter().map(|column| column.name)).collect();
         for name in ALWAYS.iter().chain(VARIED) {
             assert!(columns.contains(name), "{name}");
         }

@@ -118,7 +118,11 @@ fn incidents(screen: &Screen, outcome: &Outcome) -> Result<()> {
     screen.line(&bold("Incidents of the fleet"));
     for incident in outcome.rows("incidents")? {
         let text = |name: &str| incident[name].as_str().unwrap_or_default().to_owned();
-        screen.line(&red(&format!("{} (at most {:.0e} by chance)", words(&text("kind")), incident["probability"].as_f64().unwrap_or(1.0))));
+        screen.line(&red(&format!(
+            "{} (at most {:.0e} by chance)",
+            words(&text("kind")),
+            incident["probability"].as_f64().unwrap_or(1.0)
+        )));
         screen.text(4, &text("summary"));
     }
     let own = outcome.rows("agents_incidents")?.len();

@@ -189,16 +189,10 @@ mod tests {
     fn every_tool_that_is_installed_is_used() {
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
         let texts = rules::texts(&tests, "rs").expect("the laboratory's sources can be read");
-        let of_tests = [
-            Need::Traffic,
-            Need::Engines,
-            Need::Readers,
-            Need::Collectors,
-            Need::Corpus,
-            Need::Installed,
-        ];
+        let of_tests = [Need::Traffic, Need::Engines, Need::Readers, Need::Collectors, Need::Corpus, Need::Installed];
         // `cargo xtask` itself runs debootstrap, and Spark runs java.
-        let is_of_tests = |tool: &&Tool| of_tests.contains(&tool.need) && !["debootstrap", "java"].contains(&tool.command);
+        let is_of_tests =
+            |tool: &&Tool| of_tests.contains(&tool.need) && !["debootstrap", "java"].contains(&tool.command);
         let tools = TOOLS.iter().filter(is_of_tests).chain(PYTHON_SERVERS);
         let servers = SERVERS.iter().map(|server| server.command);
         for command in tools.map(|tool| tool.command).chain(servers) {
