@@ -55,7 +55,8 @@ def check_compose():
     for path in paths:
         if not (FLEET / path).exists():
             fail(f"compose.yaml mounts {path}, which does not exist")
-    subprocess.run(["sh", "-n", FLEET / "jobs" / "run.sh"], check=True)
+    for script in ("jobs/run.sh", "clickhouse/init.sh"):
+        subprocess.run(["sh", "-n", FLEET / script], check=True)
     return len(paths)
 
 

@@ -124,13 +124,18 @@ fn ensure_every_row_once(outcome: &Outcome, killed: &str) -> Result<()> {
     Ok(())
 }
 
-/// No agent has an incident with one of these addresses.
+/// No sequential test of an agent has found one of these addresses. Its model may have found one packet of a stranger
+/// unusual: that is no scan and no beacon, and at most one agent in ten does.
 fn ensure_unseen_by_agents(outcome: &Outcome, addresses: &[&str]) -> Result<()> {
+    let mut unusual = 0;
     for incident in outcome.rows("agents_incidents")? {
         let hosts = format!("{} {}", incident["sources"], incident["targets"]).replace('"', " ");
-        let names = |address: &&&str| hosts.split_whitespace().any(|host| host == **address);
-        ensure!(!addresses.iter().any(|address| names(&address)), "an agent found it alone: {incident}");
+        if addresses.iter().any(|address| hosts.split_whitespace().any(|host| host == *address)) {
+            ensure!(incident["kind"] == "unusual", "an agent found it alone: {incident}");
+            unusual += 1;
+        }
     }
+    ensure!(unusual <= outcome.printed.len() / 10, "{unusual} agents have found it unusual");
     Ok(())
 }
 
