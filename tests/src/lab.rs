@@ -113,7 +113,8 @@ impl Lab {
     /// Connects two hosts by a veth pair.
     pub fn link(&self, ends: [&Host; 2], options: &LinkOptions) -> Result<[Interface; 2]> {
         let segment = self.next_segment()?;
-        let interfaces = plan(ends, segment);
+        let [one, other] = ends;
+        let interfaces = [plan(one, segment, 1), plan(other, segment, 2)];
         join(&interfaces, options)?;
         Ok(interfaces)
     }
@@ -126,13 +127,20 @@ impl Lab {
 
     /// Connects hosts by a switch: a namespace with a bridge that has a veth pair to each of them.
     pub fn segment<const N: usize>(&self, hosts: [&Host; N], options: &LinkOptions) -> Result<[Interface; N]> {
+        self.segment_of(&hosts, options)?.try_into().ok().context("an interface for each host")
+    }
+
+    /// As [`Self::segment`], for a number of hosts that is not fixed: at most 254.
+    pub fn segment_of(&self, hosts: &[&Host], options: &LinkOptions) -> Result<Vec<Interface>> {
+        ensure!(hosts.len() <= 254, "{} hosts on a segment, expected at most 254", hosts.len());
         let segment = self.next_segment()?;
         let switch = self.host(&format!("switch{segment}"))?;
         switch.enter(|| set_sysctl("net/ipv6/conf/default/disable_ipv6", "1"))??;
         let bridge = ["type", "bridge", "stp_state", "0", "mcast_snooping", "0", "forward_delay", "0"];
         switch.ip(&[&["link", "add", "br0"], &bridge[..]].concat())?;
         switch.ip(&["link", "set", "br0", "up"])?;
-        let mut interfaces = plan(hosts, segment);
+        let numbered = (1_u8..).zip(hosts);
+        let mut interfaces: Vec<_> = numbered.map(|(member, host)| plan(host, segment, member)).collect();
         for (i, interface) in interfaces.iter_mut().enumerate() {
             let port = Port { switch: switch.clone(), name: format!("port{}", i + 1) };
             let mac = Mac([2, 0x77, 0, 1, segment, i as u8]);
@@ -559,19 +567,15 @@ struct End<'a> {
     mac: Mac,
 }
 
-fn plan<const N: usize>(hosts: [&Host; N], segment: u8) -> [Interface; N] {
-    let mut member = 0;
-    hosts.map(|host| {
-        member += 1;
-        Interface {
-            host: host.clone(),
-            name: format!("eth{}", host.0.next_interface.fetch_add(1, Ordering::Relaxed)),
-            mac: Mac([2, 0x77, 0, 0, segment, member]),
-            v4: Ipv4Addr::new(10, 77, segment, member),
-            v6: Ipv6Addr::new(0xfd77, 0, 0, u16::from(segment), 0, 0, 0, u16::from(member)),
-            port: None,
-        }
-    })
+fn plan(host: &Host, segment: u8, member: u8) -> Interface {
+    Interface {
+        host: host.clone(),
+        name: format!("eth{}", host.0.next_interface.fetch_add(1, Ordering::Relaxed)),
+        mac: Mac([2, 0x77, 0, 0, segment, member]),
+        v4: Ipv4Addr::new(10, 77, segment, member),
+        v6: Ipv6Addr::new(0xfd77, 0, 0, u16::from(segment), 0, 0, 0, u16::from(member)),
+        port: None,
+    }
 }
 
 /// Makes the link between two planned interfaces, and waits until both can send.

@@ -1,4 +1,4 @@
-//! Other flow meters and readers from Python's package index, in an environment that `cargo xtask setup` makes.
+//! Other flow meters, readers and engines from Python's package index, in environments that `cargo xtask setup` makes.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,28 +11,39 @@ use crate::lab::or_skip;
 
 /// The environment, or `None` as for [`require_lab`](crate::lab::require_lab).
 pub fn require_peers() -> Option<Peers> {
-    or_skip(Peers::find())
+    or_skip(Peers::find("peers", "peers"))
 }
 
-/// The Python environment.
+/// The environment of the engines that store the rows of a fleet, with the scripts of `tests/fleet`. `None` as above.
+pub fn require_engines() -> Option<Peers> {
+    or_skip(Peers::engines())
+}
+
+/// A Python environment, and the scripts that run in it.
 #[derive(Debug)]
 pub struct Peers {
     python: PathBuf,
+    scripts: PathBuf,
 }
 
 impl Peers {
-    fn find() -> Result<Self> {
-        let python = agent::target().join("peers/bin/python");
-        ensure!(python.is_file(), "there are no peers at {}: run `cargo xtask setup`", python.display());
-        Ok(Self { python })
+    fn find(environment: &str, scripts: &str) -> Result<Self> {
+        let python = agent::target().join(environment).join("bin/python");
+        ensure!(python.is_file(), "there are no {environment} at {}: run `cargo xtask setup`", python.display());
+        Ok(Self { python, scripts: Path::new(env!("CARGO_MANIFEST_DIR")).join(scripts) })
     }
 
-    /// The command line of a script of `tests/peers`.
+    /// The environment of the engines, for programs that need it.
+    pub fn engines() -> Result<Self> {
+        Self::find("engines", "fleet")
+    }
+
+    /// The command line of a script.
     pub fn command_line(&self, script: &str) -> [PathBuf; 2] {
-        [self.python.clone(), Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script)]
+        [self.python.clone(), self.scripts.join(script)]
     }
 
-    /// Runs a script of `tests/peers`, and returns its standard output.
+    /// Runs a script, and returns its standard output.
     pub fn run(&self, script: &str, arguments: &[&Path], input: &str) -> Result<String> {
         let [python, path] = self.command_line(script);
         let mut child = Command::new(python)

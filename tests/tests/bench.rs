@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use flowml_tests::agent;
 use flowml_tests::lab::require_lab;
-use flowml_tests::peers::require_peers;
+use flowml_tests::peers::{require_engines, require_peers};
 
 /// Runs a part. The bench itself checks what it found. Its last rows are ratios whose names begin with `prefix`.
 fn once(part: &str, prefix: &str) -> Result<()> {
@@ -57,4 +57,10 @@ fn every_flow_of_the_path_has_a_record_with_every_model_output_and_number_of_inc
 #[test]
 fn all_sessions_whose_memory_is_measured_are_open() -> Result<()> {
     once("memory", "memory_")
+}
+
+#[test]
+fn all_rows_of_a_simulated_fleet_are_in_the_engine() -> Result<()> {
+    let (Some(_lab), Some(_engines)) = (require_lab(), require_engines()) else { return Ok(()) };
+    once("fleet", "fleet_")
 }

@@ -16,14 +16,14 @@ pub(crate) struct Arguments {
     /// Write the ratios to this file.
     #[arg(long, value_name = "PATH")]
     json: Option<PathBuf>,
-    /// Arguments of the measuring program, after `--`: parts (table, read, learn, live, path, memory), and `--once` for one
+    /// Arguments of the measuring program, after `--`: parts (table, read, learn, live, path, memory, fleet), and `--once` for one
     /// round with the smallest counts.
     #[arg(last = true)]
     arguments: Vec<OsString>,
 }
 
 pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    let mut bench = demo::program(workspace, "bench", &[Need::Peers, Need::Readers])?;
+    let mut bench = demo::program(workspace, "bench", &[Need::Peers, Need::Readers, Need::Engines])?;
     if let Some(path) = &arguments.json {
         bench.arg("--json").arg(path);
     }

@@ -9,6 +9,7 @@ mod corpus;
 mod demo;
 mod dist;
 mod figures;
+mod fleet;
 mod fuzz;
 mod guest;
 mod libtest;
@@ -52,6 +53,7 @@ enum Task {
     Soak(soak::Arguments),
     Corpus(corpus::Arguments),
     Figures(figures::Arguments),
+    Fleet(fleet::Arguments),
     Fuzz(fuzz::Arguments),
     /// Run the tests of the code with `unsafe` in Miri, which finds undefined behaviour. It needs a rustup nightly with miri.
     Miri,
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         Task::Soak(arguments) => soak::task(&workspace, &arguments),
         Task::Corpus(arguments) => corpus::task(&workspace, &arguments),
         Task::Figures(arguments) => figures::task(&workspace, &arguments),
+        Task::Fleet(arguments) => fleet::task(&workspace, &arguments),
         Task::Fuzz(arguments) => fuzz::task(&workspace, &arguments),
         Task::Miri => miri::task(&workspace),
         Task::Dist(arguments) => dist::task(&workspace, &arguments),

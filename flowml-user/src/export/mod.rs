@@ -22,6 +22,7 @@ mod alarms;
 mod backoff;
 mod batch;
 pub mod catalogue;
+mod clickhouse;
 mod closing;
 mod columns;
 mod csv;
@@ -59,6 +60,7 @@ mod tests;
 mod writer;
 
 pub use self::account::Account;
+pub use self::clickhouse::write_clickhouse;
 #[cfg(feature = "live")]
 pub(crate) use self::closing::Closing;
 pub use self::columns::{

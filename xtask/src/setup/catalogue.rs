@@ -11,6 +11,8 @@ pub(crate) enum Need {
     Traffic,
     /// Compare with other programs.
     Peers,
+    /// Store the rows of many agents in engines.
+    Engines,
     /// Compute flows from captures with other programs.
     Readers,
     /// Collect exported records with other programs.
@@ -66,6 +68,8 @@ pub(super) const TOOLS: &[Tool] = &[
     tool(Need::Collectors, "openssl", "openssl", "makes the certificates of webhooks and brokers"),
     tool(Need::Collectors, "kcat", "kcat", "reads topics of Kafka"),
     tool(Need::Collectors, "nats-server", "nats-server", "stores rows in JetStream"),
+    tool(Need::Engines, "nats-server", "nats-server", "takes the rows of the fleet"),
+    tool(Need::Engines, "java", "openjdk-17-jre-headless", "runs Spark"),
     tool(Need::Collectors, "chromium", "chromium", "opens reports"),
     tool(Need::Collectors, "tmux", "tmux", "is the terminal of the terminal UI"),
     // Only the corpus runs these: the programs of normal clients, and those of attackers.
@@ -167,6 +171,7 @@ pub(super) enum Source {
     Compiler,
     Linker,
     Peers,
+    Engines,
     Deny,
     Fuzzer,
     Target,
@@ -184,9 +189,10 @@ mod tests {
     fn every_tool_that_is_installed_is_used() {
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
         let texts = rules::texts(&tests, "rs").expect("the laboratory's sources can be read");
-        let of_tests = [Need::Traffic, Need::Readers, Need::Collectors, Need::Corpus, Need::Installed];
-        // `cargo xtask` itself runs debootstrap.
-        let is_of_tests = |tool: &&Tool| of_tests.contains(&tool.need) && tool.command != "debootstrap";
+        let of_tests = [Need::Traffic, Need::Engines, Need::Readers, Need::Collectors, Need::Corpus, Need::Installed];
+        // `cargo xtask` itself runs debootstrap, and Spark runs java.
+        let is_of_tests =
+            |tool: &&Tool| of_tests.contains(&tool.need) && !["debootstrap", "java"].contains(&tool.command);
         let tools = TOOLS.iter().filter(is_of_tests).chain(PYTHON_SERVERS);
         let servers = SERVERS.iter().map(|server| server.command);
         for command in tools.map(|tool| tool.command).chain(servers) {

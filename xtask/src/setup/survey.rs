@@ -81,6 +81,15 @@ pub(super) fn survey(workspace: &Workspace, needs: &[Need]) -> Vec<Thing> {
             found: peers.program().map(|_| peers.folder().display().to_string()),
         });
     }
+    if needs.contains(&Need::Engines) {
+        let engines = Environment::engines(workspace);
+        things.push(Thing {
+            name: "engines",
+            why: "ClickHouse's engine, Spark and DuckDB, which store the rows of a fleet (Python)",
+            source: Source::Engines,
+            found: engines.program().map(|_| engines.folder().display().to_string()),
+        });
+    }
     if needs.contains(&Need::Fuzz) {
         things.push(Thing {
             name: "cargo-fuzz",
@@ -159,6 +168,7 @@ fn state(thing: &Thing, versions: &HashMap<String, String>) -> String {
         | Source::Compiler
         | Source::Linker
         | Source::Peers
+        | Source::Engines
         | Source::Deny
         | Source::Fuzzer
         | Source::Target

@@ -11,6 +11,7 @@ mod child;
 mod cpu_time;
 mod drain;
 mod effort;
+mod fleet;
 mod intervals;
 mod kernel_map;
 mod learning;
@@ -66,16 +67,18 @@ enum Part {
     Live,
     Path,
     Memory,
+    Fleet,
 }
 
 impl Part {
-    const ALL: [(&str, Self); 6] = [
+    const ALL: [(&str, Self); 7] = [
         ("table", Self::Table),
         ("read", Self::Read),
         ("learn", Self::Learn),
         ("live", Self::Live),
         ("path", Self::Path),
         ("memory", Self::Memory),
+        ("fleet", Self::Fleet),
     ];
 
     fn named(name: &OsStr) -> Option<Self> {
@@ -116,7 +119,7 @@ fn main() -> ExitCode {
         return code(memory::occupy(&held.to_string_lossy(), &flows.to_string_lossy()).map(|()| true));
     }
     let Some(arguments) = Arguments::read(&arguments) else {
-        eprintln!("usage: bench [--json PATH] [--once] [table] [read] [learn] [live] [path] [memory]");
+        eprintln!("usage: bench [--json PATH] [--once] [table] [read] [learn] [live] [path] [memory] [fleet]");
         return ExitCode::from(2);
     };
     code(run(&arguments))
@@ -156,6 +159,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
                 Part::Live => measure_live(pair, effort)?,
                 Part::Path => measure_path(effort)?,
                 Part::Memory => measure_memory(effort)?,
+                Part::Fleet => measure_fleet(effort)?,
             });
         }
         anyhow::Ok(ratios)
@@ -230,6 +234,12 @@ fn measure_memory(effort: Effort) -> Result<Vec<Ratio>> {
     let memory = memory::measure(effort)?;
     memory.print();
     Ok(memory.ratios())
+}
+
+fn measure_fleet(effort: Effort) -> Result<Vec<Ratio>> {
+    let costs = fleet::measure(effort)?;
+    costs.print();
+    Ok(costs.ratios())
 }
 
 /// The benchmarks' object, which is beside the agent's.

@@ -20,4 +20,6 @@ pub(crate) enum ListFormat {
     Json,
     /// JSON Schema of the rows that are sent to Kafka and NATS
     Schema,
+    /// Statements that make ClickHouse's tables of these rows
+    Clickhouse,
 }

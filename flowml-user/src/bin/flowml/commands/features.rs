@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, ErrorKind, Write};
 
 use anyhow::{Context, Result};
-use flowml_user::export::{catalogue, write_schema};
+use flowml_user::export::{catalogue, write_clickhouse, write_schema};
 
 use crate::args::{Features, ListFormat};
 
@@ -14,6 +14,7 @@ pub(crate) fn run(Features { format }: Features) -> Result<()> {
         ListFormat::Text => catalogue::write_text(&mut stream),
         ListFormat::Json => catalogue::write_json(&mut stream),
         ListFormat::Schema => write_schema(&mut stream),
+        ListFormat::Clickhouse => write_clickhouse(&mut stream),
     };
     match written.and_then(|()| stream.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),

@@ -54,7 +54,7 @@ fn counts(effort: Effort) -> Counts {
 }
 
 /// Sessions end 2 s after their last packet, so that few intervals suffice until as many flows end as begin.
-fn timeouts() -> Timeouts {
+pub(crate) fn timeouts() -> Timeouts {
     Timeouts { idle: Duration::from_secs(2), ..Timeouts::default() }
 }
 
@@ -142,7 +142,7 @@ fn by_output(effort: Effort, hosts: u32) -> Result<Vec<Measured>> {
 }
 
 /// A folder in memory, if the system has a place for it: the disk is not measured.
-fn folder() -> Result<tempfile::TempDir> {
+pub(crate) fn folder() -> Result<tempfile::TempDir> {
     let memory = FilePath::new("/dev/shm");
     let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
     folder.context("making a folder")

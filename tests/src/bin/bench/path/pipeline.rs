@@ -57,6 +57,7 @@ struct Counters {
     /// Open sessions at that time.
     sessions: AtomicU64,
     flows: AtomicU64,
+    rows: AtomicU64,
     anomalies: AtomicU64,
 }
 
@@ -70,6 +71,7 @@ impl Observer for Watcher {
 
     fn finish(&mut self, _totals: &Totals, rows: &RowCounts, _outputs: &[OutputLine]) {
         self.0.flows.store(rows.flows, Ordering::Relaxed);
+        self.0.rows.store(rows.flows + rows.hosts, Ordering::Relaxed);
         self.0.anomalies.store(rows.flow_anomalies, Ordering::Relaxed);
     }
 }
@@ -85,6 +87,8 @@ pub(crate) struct Path {
 pub(crate) struct Ended {
     /// Records of flows.
     pub(crate) flows: u64,
+    /// Rows of flows and host windows.
+    pub(crate) rows: u64,
     /// Records of flows that are anomalies.
     pub(crate) anomalies: u64,
 }
@@ -126,8 +130,9 @@ impl Path {
         let finished = self.pipeline.finish(Clock::default());
         finished.outputs?;
         ensure!(finished.conserved, "the packet accounting is not consistent");
-        let [flows, anomalies] = [&self.seen.flows, &self.seen.anomalies].map(|count| count.load(Ordering::Relaxed));
-        Ok(Ended { flows, anomalies })
+        let counts = [&self.seen.flows, &self.seen.rows, &self.seen.anomalies];
+        let [flows, rows, anomalies] = counts.map(|count| count.load(Ordering::Relaxed));
+        Ok(Ended { flows, rows, anomalies })
     }
 }
 
