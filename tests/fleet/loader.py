@@ -130,11 +130,16 @@ class Loader:
             "incidents": self.engine.incidents(),
             "published": self.published,
             "agents_incidents": query("SELECT agent, kind, sources, targets FROM incidents WHERE state != 'closed'"),
-            "queries": {path.stem: query(path.read_text()) for path in sorted((FLEET / "queries").glob("*.sql"))},
+            "queries": {path.stem: lines(query(path.read_text())) for path in sorted((FLEET / "queries").glob("*.sql"))},
             "stored": self.stored,
             "bytes": self.bytes,
             "rows_per_second": self.stored / self.busy_s if self.busy_s else 0,
         }
+
+
+def lines(rows):
+    """An answer as lists: the names of the columns, then each row."""
+    return [list(rows[0]), *(list(row.values()) for row in rows)] if rows else []
 
 
 async def ignore(_):

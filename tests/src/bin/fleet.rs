@@ -91,15 +91,14 @@ fn answers(screen: &Screen, outcome: &Outcome) -> Result<()> {
     for (name, answer) in queries {
         screen.line("");
         screen.line(&bold(&format!("docs/fleet/queries/{name}.sql")));
-        let rows = answer.as_array().context("the rows of a query")?;
-        let Some(Value::Object(first)) = rows.first() else {
+        // The first line has the names of the columns.
+        let lines = answer.as_array().context("the lines of an answer")?;
+        if lines.len() <= 1 {
             screen.line("  no rows");
             continue;
-        };
-        let line = |cells: Vec<String>| cells.iter().map(|cell| format!("{cell:>WIDTH$}")).collect::<String>();
-        screen.line(&line(first.keys().cloned().collect()));
-        for row in rows.iter().take(SHOWN).filter_map(Value::as_object) {
-            screen.line(&line(row.values().map(cell).collect()));
+        }
+        for line in lines.iter().take(1 + SHOWN).filter_map(Value::as_array) {
+            screen.line(&line.iter().map(|value| format!("{:>WIDTH$}", cell(value))).collect::<String>());
         }
     }
     Ok(())
@@ -136,11 +135,13 @@ fn delivery(screen: &Screen, outcome: &Outcome) -> Result<()> {
     };
     let printed: u64 = outcome.printed.iter().flat_map(|printed| printed.types.values()).sum();
     screen.line("");
-    screen.text(0, &format!(
-        "The agents made {printed} rows; {} are in the engine, {} are missing. The loader stored {:.0} rows per second.",
-        sum("received")?,
-        sum("missing")?,
-        outcome.report["rows_per_second"].as_f64().unwrap_or_default()
-    ));
+    screen.text(
+        0,
+        &format!(
+            "The agents made {printed} rows; {} are in the engine, {} are missing.",
+            sum("received")?,
+            sum("missing")?
+        ),
+    );
     Ok(())
 }
