@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use flowml_common::packet::Skipped;
 use flowml_common::table::Count;
-use flowml_common::tunnel::TunnelCounts;
 use flowml_user::export::{Began, InterfaceReport, IntervalReport, Level, Observer, OutputLine, RowCounts, Shedding};
 use flowml_user::incident::{Hosts, Incident, State};
 use flowml_user::record::Clock;
@@ -70,7 +69,7 @@ fn report() -> IntervalReport {
         interfaces: vec![interface("eth0")],
         received: Count { packets: 10, bytes: 1000 },
         skipped,
-        tunnels: TunnelCounts::default(),
+        tunnels: bytemuck::cast([[1_u64; 8]; 8]),
         flows_open: 3,
         flows_new: 1,
         occupancy: 0.25,
