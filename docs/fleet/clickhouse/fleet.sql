@@ -80,9 +80,10 @@ SELECT
     dst_port,
     min(bidirectional_first_seen_ms) AS first_ms,
     max(bidirectional_last_seen_ms) AS last_ms,
-    max(if(protocol = 6,
+    -- Missing numbers of packets with a flag are no evidence of a scan.
+    max(ifNull(if(protocol = 6,
         src2dst_ack_packets > 0 OR (src2dst_packets = 0 AND dst2src_packets > dst2src_rst_packets),
-        dst2src_packets > 0)) AS answered,
+        dst2src_packets > 0), true)) AS answered,
     uniqState(toString(agent)) AS agents
 FROM flows
 WHERE is_routed(dst_ip) AND NOT ifNull(protocol = 58 AND icmp_type BETWEEN 133 AND 137, false)

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::columns::{OutputColumn, aggregate_columns, flow_columns, host_columns, incident_columns};
-use crate::features::FlowColumns;
+use crate::features::{FlowColumns, RowColumns};
 use crate::record::ValueType;
 
 /// The first lines, with the table that gets the messages.
@@ -35,7 +35,7 @@ const ALWAYS: &[&str] = &[
 #[rustfmt::skip]
 const VARIED: &[&str] = &[
     "community_id", "src_ip", "dst_ip", "address", "src_mac", "dst_mac", "summary", "sources", "targets", "reason",
-    "requested_server_name",
+    "requested_server_name", "outer_src_ip", "outer_dst_ip",
 ];
 
 /// Unix time of 2020, ms. A row with an earlier time has no valid time.
@@ -60,7 +60,7 @@ struct Table {
 
 fn tables() -> [Table; 4] {
     let last_seen = "bidirectional_last_seen_ms";
-    let flows: Vec<_> = flow_columns(FlowColumns::Content(&[])).collect();
+    let flows: Vec<_> = flow_columns(RowColumns { flows: FlowColumns::Content(&[]), tunnels: true }).collect();
     let (hosts, incidents) = (host_columns().collect(), incident_columns().collect());
     let aggregates = aggregate_columns().collect();
     [
