@@ -175,7 +175,7 @@ mod tests {
             true => Sender::Lower,
             false => Sender::Upper,
         };
-        (partial, Standing { new: true, initiator, answered: false, about_sender: false })
+        (partial, Standing { new: true, initiator, answered: false, about_sender: false, renews: true })
     }
 
     fn after(connections: impl Iterator<Item = (PartialFlow, Standing)>, now_ns: u64) -> SlowCounts {

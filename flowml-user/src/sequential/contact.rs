@@ -17,6 +17,8 @@ pub(super) struct Contact<'a> {
     pub(super) protocol: u8,
     /// Whether the session begins with this partial flow.
     pub(super) new: bool,
+    /// Whether the use of the hosts is to be noted.
+    pub(super) renews: bool,
     /// Whether the responder has ever sent a packet.
     pub(super) answered: bool,
     /// Whether the initiator sent a SYN without ACK in this partial flow.
@@ -41,6 +43,7 @@ impl<'a> Contact<'a> {
             target: partial.key.endpoint(responder),
             protocol: partial.key.protocol(),
             new: standing.new,
+            renews: standing.renews,
             answered,
             opened: partial.stats.syn_senders >> initiator as u8 & 1 == 1,
             sent: partial.stats.direction(initiator),

@@ -78,7 +78,7 @@ impl Exfiltration {
         let now_ns = contact.last_ns();
         let born = || Host { born_ns: now_ns, ..Host::default() };
         // A spoofed source sends a single first packet. A flood of them must not displace hosts with a history.
-        if !contact.new || contact.partial.stats.packets() > 1 {
+        if contact.renews {
             self.hosts.entry(contact.source.address, now_ns, born);
         }
         for sender in [Sender::Lower, Sender::Upper] {

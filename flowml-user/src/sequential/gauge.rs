@@ -48,6 +48,14 @@ pub(super) struct Rule {
     pub(super) needs_past: bool,
 }
 
+impl Rule {
+    /// The number of events in an interval that are counted without their parties while the rate is normal. Completed
+    /// connections are ordinary traffic, and a flood of them has far more than an eighth of the floor.
+    fn nameless(self) -> u64 {
+        if self.kind == Kind::HttpFlood { self.floor as u64 / 8 } else { 0 }
+    }
+}
+
 /// Something that a victim received.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Event {
@@ -146,12 +154,19 @@ impl Gauges {
     }
 
     pub(super) fn add(&mut self, event: &Event) {
-        let [source, victim] = [event.source, event.victim].map(|address| hash_address(address, self.seed));
-        let born = |born_ns| move || Gauge { born_ns, ..Gauge::default() };
-        self.hosts.entry(event.victim, event.first_ns, born(event.first_ns)).add(event, source);
-        let network = self.networks.entry(prefix(event.victim), event.first_ns, born(event.first_ns));
-        network.add(event, source);
-        network.add_victim(event.victim, victim);
+        let (seed, nameless) = (self.seed, self.rule.nameless());
+        let born = || Gauge { born_ns: event.first_ns, ..Gauge::default() };
+        let host = self.hosts.entry(event.victim, event.first_ns, born);
+        host.add(event);
+        if host.names_parties(nameless) {
+            host.add_source(event, seed);
+        }
+        let network = self.networks.entry(prefix(event.victim), event.first_ns, born);
+        network.add(event);
+        if network.names_parties(nameless) {
+            network.add_source(event, seed);
+            network.add_victim(event.victim, seed);
+        }
     }
 
     /// Records an answer of a host, if the host is a victim.
@@ -185,30 +200,23 @@ impl Gauges {
         };
         let mut findings = Vec::new();
         let mut flooded: HashSet<Address, RandomState> = HashSet::default();
-        for (victim, gauge) in self.hosts.iter_mut() {
+        self.hosts.retain(|victim, gauge| {
             if gauge.interval(rule, &now) {
                 findings.push(gauge.finding(rule.kind, Party::of(*victim)));
             }
             if gauge.is_flood {
                 flooded.insert(prefix(*victim));
             }
-        }
-        for (network, gauge) in self.networks.iter_mut() {
+            gauge.goes_on()
+        });
+        self.networks.retain(|network, gauge| {
             let has_flood = gauge.interval(rule, &now);
             if has_flood && !flooded.contains(network) && gauge.targets.count() >= SPREAD_HOSTS {
                 let victims = gauge.victims();
                 findings.push(gauge.finding(rule.kind, victims));
             }
-        }
-        for gauges in [&mut self.hosts, &mut self.networks] {
-            gauges.retain(|_, gauge| {
-                let is_kept = !gauge.is_forgotten();
-                if is_kept {
-                    gauge.begin();
-                }
-                is_kept
-            });
-        }
+            gauge.goes_on()
+        });
         findings.sort_by(|a, b| (a.start_ns, &a.targets.named).cmp(&(b.start_ns, &b.targets.named)));
         findings
     }
@@ -231,16 +239,14 @@ fn step(seconds: f64, memory_s: f64) -> f64 {
 }
 
 impl Gauge {
-    /// Adds an event from a source with this hash.
-    fn add(&mut self, event: &Event, source: u32) {
+    /// Counts an event.
+    fn add(&mut self, event: &Event) {
         if self.first_ns == 0 {
             self.first_ns = event.first_ns;
         }
         self.last_ns = self.last_ns.max(event.last_ns);
         self.count += event.count;
         self.spread += event.spread;
-        self.sources.add(source, 0);
-        self.heaviest.add(event.source, event.count.max(event.spread));
         let Event { protocol, port, count, packets, bytes, .. } = *event;
         self.evidence.add(&Evidence {
             protocol,
@@ -253,9 +259,19 @@ impl Gauge {
         });
     }
 
-    /// Adds a victim of a network, with its hash.
-    fn add_victim(&mut self, victim: Address, hash: u32) {
-        self.targets.add(hash, 0);
+    /// Whether the parties of the event that was just counted may be those of a flood.
+    fn names_parties(&self, nameless: u64) -> bool {
+        self.count > nameless || !self.is_at_rest()
+    }
+
+    fn add_source(&mut self, event: &Event, seed: u64) {
+        self.sources.add(hash_address(event.source, seed), 0);
+        self.heaviest.add(event.source, event.count.max(event.spread));
+    }
+
+    /// Adds a victim of a network.
+    fn add_victim(&mut self, victim: Address, seed: u64) {
+        self.targets.add(hash_address(victim, seed), 0);
         self.named_targets.add(victim);
     }
 
@@ -295,10 +311,19 @@ impl Gauge {
         }
     }
 
+    /// Starts the next interval. Returns false if this gauge has no more information than a new gauge.
+    fn goes_on(&mut self) -> bool {
+        let goes_on = !self.is_forgotten();
+        if goes_on {
+            self.begin();
+        }
+        goes_on
+    }
+
     /// Starts an interval. Events before a flood are not part of it.
     fn begin(&mut self) {
         (self.count, self.spread, self.answered) = (0, 0, 0);
-        if !self.is_flood && self.change.is_at_rest() && self.spreading.is_at_rest() {
+        if self.is_at_rest() {
             (self.sources, self.targets) = (Distinct::default(), Distinct::default());
             self.heaviest.clear();
             self.named_targets = Named::default();
@@ -307,8 +332,13 @@ impl Gauge {
         }
     }
 
+    /// Whether there is neither a flood nor evidence of one.
+    fn is_at_rest(&self) -> bool {
+        !self.is_flood && self.change.is_at_rest() && self.spreading.is_at_rest()
+    }
+
     /// Whether this gauge has no more information than a new gauge.
     fn is_forgotten(&self) -> bool {
-        !self.is_flood && self.count == 0 && self.mean < 0.1 && self.change.is_at_rest() && self.spreading.is_at_rest()
+        self.is_at_rest() && self.count == 0 && self.mean < 0.1
     }
 }

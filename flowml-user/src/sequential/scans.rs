@@ -94,6 +94,56 @@ struct Contacted {
     at_ns: u64,
     /// Whether the contact is the first with this host within the memory of the test.
     is_first: bool,
+    /// Whether the source may have a walk.
+    may_walk: bool,
+}
+
+/// The sources that may have a walk, by hash. Most sources have none, and then a successful contact needs no look-up of
+/// walks. It is derived from the walks.
+#[derive(Default)]
+struct Walkers {
+    bits: Vec<u64>,
+    /// The turn of the walks since which it was derived.
+    since: Option<u64>,
+}
+
+impl Walkers {
+    /// Number of bits. They are 8 KiB, which stay in the cache.
+    const BITS: u64 = 1 << 16;
+
+    /// Derives the set again if walks were dropped, or after loading.
+    fn follow(&mut self, walks: &Generations<Of, Scan>, secret: &Secret) {
+        if self.since != Some(walks.turns()) {
+            self.since = Some(walks.turns());
+            self.bits = vec![0; (Self::BITS / 64) as usize];
+            walks.keys().for_each(|of| self.add(secret.hash(&of.walker())));
+        }
+    }
+
+    const fn place(hash: u64) -> (usize, u64) {
+        let bit = hash % Self::BITS;
+        ((bit / 64) as usize, 1 << (bit % 64))
+    }
+
+    fn add(&mut self, hash: u64) {
+        let (word, bit) = Self::place(hash);
+        self.bits[word] |= bit;
+    }
+
+    fn may_have(&self, hash: u64) -> bool {
+        let (word, bit) = Self::place(hash);
+        self.bits[word] & bit != 0
+    }
+}
+
+impl Of {
+    /// The host that makes or gets the contacts of the walk.
+    const fn walker(&self) -> Address {
+        match self {
+            Self::Ports { source, .. } | Self::Hosts { source, .. } => *source,
+            Self::Answers { victim } => *victim,
+        }
+    }
 }
 
 impl Scan {
@@ -110,6 +160,8 @@ pub(super) struct Scans {
     contacts: Generations<u64, u64>,
     secret: Secret,
     walks: Generations<Of, Scan>,
+    #[serde(skip)]
+    walkers: Walkers,
     /// Walks that have found a scan, including some that no longer exist. The set is usually empty, and then an attempt
     /// needs no look-up.
     found: HashSet<Of, RandomState>,
@@ -122,6 +174,7 @@ impl Scans {
             contacts: Generations::lasting(CONTACTS, MEMORY_NS),
             secret: Secret::new(),
             walks: Generations::lasting(2 * WALKS, MEMORY_NS),
+            walkers: Walkers::default(),
             found: HashSet::default(),
             changed: Changed::default(),
         }
@@ -139,7 +192,12 @@ impl Scans {
         if !is_first && !is_again {
             return;
         }
-        let contact = Contacted { target, at_ns, is_first };
+        self.walkers.follow(&self.walks, &self.secret);
+        let walker = self.secret.hash(&source);
+        if outcome == Outcome::Failure || outcome == Outcome::Unasked {
+            self.walkers.add(walker);
+        }
+        let contact = Contacted { target, at_ns, is_first, may_walk: self.walkers.may_have(walker) };
         self.step(Of::Answers { victim: source }, contact, outcome == Outcome::Unasked);
         let failed = match outcome {
             Outcome::Success | Outcome::HalfOpen | Outcome::Probe => false,
@@ -159,11 +217,13 @@ impl Scans {
     }
 
     /// Adds a contact. Each contact may begin a walk. A walk that begins with a success ends at once and is not stored.
-    fn step(&mut self, of: Of, Contacted { target, at_ns, is_first }: Contacted, failed: bool) {
-        if !(failed && is_first) && self.walks.get(&of).is_none() {
-            return;
-        }
-        let scan = self.walks.entry(of, at_ns, Scan::default);
+    fn step(&mut self, of: Of, Contacted { target, at_ns, is_first, may_walk }: Contacted, failed: bool) {
+        let scan = if failed && is_first {
+            self.walks.entry(of, at_ns, Scan::default)
+        } else {
+            let Some(scan) = may_walk.then(|| self.walks.renew(of, at_ns)).flatten() else { return };
+            scan
+        };
         if scan.is_scan && at_ns.saturating_sub(scan.last_ns) > PAUSE_NS.max(PERIODS * scan.gap_ns()) {
             *scan = Scan { was_scan: true, ..Scan::default() };
         }

@@ -24,6 +24,10 @@ const FLOW_AHEAD: usize = 8;
 /// Number of flows by which the loading of sessions is ahead. The keys of their flows are already loaded then.
 const SESSION_AHEAD: usize = 4;
 
+/// The period in which a session notes the use of its hosts once, ns. It is less than half as long as the shortest
+/// generation of a memory of hosts, so that no host in use is dropped.
+const RENEWAL_NS: u64 = 120_000_000_000;
+
 /// A drained flow, for the order of first packets.
 struct Arrival {
     first_ns: u64,
@@ -157,6 +161,7 @@ impl Sessions {
         if session.record.statistics().is_none() {
             self.begun.push(number);
         }
+        let renews = session.is_slight() || session.last_ns / RENEWAL_NS < partial.last_ns / RENEWAL_NS;
         session.record.absorb(partial);
         session.connection.absorb(partial);
         session.last_ns = session.last_ns.max(partial.last_ns);
@@ -166,7 +171,7 @@ impl Sessions {
         if Timers::tick(deadline_ns) < session.due {
             session.due = self.timers.schedule(number, deadline_ns);
         }
-        Some(session.standing(partial, self.rules.initiator, false))
+        Some(Standing { renews, ..session.standing(partial, self.rules.initiator, false) })
     }
 
     fn open(
@@ -197,6 +202,7 @@ impl Sessions {
         let number = self.free.pop().unwrap_or(self.slots.len() as u32);
         session.due = self.timers.schedule(number, self.rules.deadline(&session).0);
         let standing = session.standing(partial, self.rules.initiator, true);
+        let standing = Standing { renews: partial.packets() > 1, ..standing };
         match self.slots.get_mut(number as usize) {
             Some(slot) => *slot = Some(session),
             None => self.slots.push(Some(session)),
@@ -215,7 +221,7 @@ impl Sessions {
             InitiatorRule::FirstPacket => Initiator::first(&signs),
         };
         let answered = partial.direction(initiator.sender.opposite()).packets > 0;
-        Standing { new: true, initiator: initiator.sender, answered, about_sender: false }
+        Standing { new: true, initiator: initiator.sender, answered, about_sender: false, renews: false }
     }
 
     /// The initiator of the session that a session starting with `partial` continues. `None` if a SYN opens a

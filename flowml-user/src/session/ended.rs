@@ -50,7 +50,7 @@ impl Ended {
         if self.windows.is_none() {
             let initiator = self.initiator.sender;
             let answered = self.stats.direction(initiator.opposite()).packets > 0;
-            let standing = Standing { new: !self.continues, initiator, answered, about_sender: false };
+            let standing = Standing { new: !self.continues, initiator, answered, about_sender: false, renews: false };
             self.windows = Some(of(&self.key, &self.stats, standing));
         }
     }
@@ -68,6 +68,9 @@ pub struct Standing {
     /// For ICMP errors: whether the packets that caused them were addressed to the sender of the errors, and not to a
     /// host behind it.
     pub about_sender: bool,
+    /// Whether the use of the flow's hosts is to be noted: the session gets its second packet, or its first packet within
+    /// a period of two minutes. A memory of hosts needs no look-up for other partial flows.
+    pub renews: bool,
 }
 
 /// Whether an absorbed partial flow is in a session.

@@ -75,7 +75,8 @@ impl Session {
             *sent |= direction.packets > 0;
         }
         let initiator = self.initiator(rule).unwrap_or_else(|| Initiator::first(&Signs::of(partial))).sender;
-        Standing { new, initiator, answered: self.sent[initiator.opposite() as usize], about_sender: false }
+        let answered = self.sent[initiator.opposite() as usize];
+        Standing { new, initiator, answered, about_sender: false, renews: false }
     }
 
     /// Sets the windows of the open record, if it has started and has none.
@@ -89,7 +90,7 @@ impl Session {
         {
             let new = matches!(self.record, Record::First(_));
             let answered = self.sent[sender.opposite() as usize];
-            let standing = Standing { new, initiator: sender, answered, about_sender: false };
+            let standing = Standing { new, initiator: sender, answered, about_sender: false, renews: false };
             self.windows = Some(of(&self.key, &statistics.stats(), standing));
         }
     }

@@ -204,7 +204,7 @@ impl Holder {
 fn standing(partial: &PartialFlow) -> Standing {
     let [lower, upper] = [Sender::Lower, Sender::Upper].map(|end| partial.key.endpoint(end).port);
     let initiator = if lower > upper { Sender::Lower } else { Sender::Upper };
-    Standing { new: true, initiator, answered: true, about_sender: false }
+    Standing { new: true, initiator, answered: true, about_sender: false, renews: true }
 }
 
 /// Memory of this process in bytes: `VmRSS` now, `VmHWM` at its peak.
