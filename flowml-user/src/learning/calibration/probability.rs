@@ -164,9 +164,9 @@ impl Calibration {
     /// The probability that a normal row scores at least `score`.
     #[must_use]
     pub(crate) fn probability(&self, score: f64) -> f64 {
-        let sorted = self.sorted.values();
-        let n = sorted.len() as f64 + 1.0;
-        let above = sorted.len() - sorted.partition_point(|s| *s < score);
+        let scores = self.len();
+        let n = scores as f64 + 1.0;
+        let above = scores - self.sorted.below(score);
         let conformal = (1 + above) as f64 / n;
         if above >= COUNTED || root(score) <= self.tail.start {
             return conformal;
