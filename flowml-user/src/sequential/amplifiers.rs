@@ -63,7 +63,9 @@ impl Amplifiers {
         let key = contact.partial.key;
         let repeats = flagged(contact.received, SYN);
         if contact.opened || goes_on(contact) {
-            self.handshakes.remove(&key);
+            if !self.handshakes.is_empty() {
+                self.handshakes.remove(&key);
+            }
             return;
         }
         // A handshake whose SYN was seen has no entry.

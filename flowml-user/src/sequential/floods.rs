@@ -157,10 +157,7 @@ impl Floods {
             (protocol::TCP, Outcome::Failure | Outcome::HalfOpen) if is_scan => self.scan.add(&event),
             (protocol::TCP, Outcome::Failure | Outcome::HalfOpen) if attempt.is_doubtful() => {}
             (protocol::TCP, Outcome::Failure | Outcome::HalfOpen) => self.syn.add(&event),
-            (protocol::TCP, Outcome::Success) => {
-                self.syn.answer(target);
-                self.http.add(&Event { count: 1, ..event });
-            }
+            (protocol::TCP, Outcome::Success) => self.http.add(&Event { count: 1, ..event }),
             (protocol::TCP, Outcome::Unasked) => {
                 let answer = Event { victim: source, source: target, port, ..event };
                 self.unasked.add(&answer);
@@ -179,6 +176,7 @@ impl Floods {
     }
 
     pub(super) fn interval(&mut self, began_ns: u64, now_ns: u64, seconds: f64) -> Vec<Finding> {
+        self.syn.take_answers(&self.http);
         let all = [
             &mut self.syn,
             &mut self.scan,

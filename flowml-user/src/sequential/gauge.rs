@@ -169,11 +169,11 @@ impl Gauges {
         }
     }
 
-    /// Records an answer of a host, if the host is a victim.
-    pub(super) fn answer(&mut self, victim: Address) {
-        for (gauges, key) in [(&mut self.hosts, victim), (&mut self.networks, prefix(victim))] {
-            if let Some(gauge) = gauges.get_mut(&key) {
-                gauge.answered += 1;
+    /// Takes the events of this interval in `completed` as the answers of the same hosts and networks.
+    pub(super) fn take_answers(&mut self, completed: &Self) {
+        for (own, completed) in [(&mut self.hosts, &completed.hosts), (&mut self.networks, &completed.networks)] {
+            for (victim, gauge) in own.iter_mut() {
+                gauge.answered = completed.get(victim).map_or(0, |gauge| gauge.count);
             }
         }
     }
@@ -322,7 +322,7 @@ impl Gauge {
 
     /// Starts an interval. Events before a flood are not part of it.
     fn begin(&mut self) {
-        (self.count, self.spread, self.answered) = (0, 0, 0);
+        (self.count, self.spread) = (0, 0);
         if self.is_at_rest() {
             (self.sources, self.targets) = (Distinct::default(), Distinct::default());
             self.heaviest.clear();

@@ -1,5 +1,7 @@
 //! Decides which numbers are valid, for everything that is trained on values or scores them.
 
+use super::logarithm::ln;
+
 /// The largest magnitude of a value that is learnt or scored: that of 32-bit floating point, where scikit-learn refuses
 /// a value too. The squares, products and sums that preprocessing and models compute of such values are finite.
 pub(crate) const LARGEST: f64 = f32::MAX as f64;
@@ -21,7 +23,7 @@ pub(crate) fn transformed(value: f64, log: bool) -> Option<f64> {
 /// ln(1 + x) of a log-scaled number. `ln_1p` takes several times as long, for a precision near zero that no such number
 /// needs.
 fn log1p(amount: f64) -> f64 {
-    (1.0 + amount.max(0.0)).ln()
+    ln(1.0 + amount.max(0.0))
 }
 
 #[cfg(test)]

@@ -4,8 +4,12 @@ use multiversion::multiversion;
 
 use super::context::Context;
 use super::defined::{defined, transformed};
+use super::logarithm::ln_all;
 use super::number::Number;
 use super::parameters::{CLIP, HOT};
+
+/// Number of logarithms that are computed at once. No row of a run has more log-scaled columns.
+const AT_ONCE: usize = 64;
 
 /// A column of raw rows, and its first encoded feature.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,9 +70,7 @@ impl Encoder {
     /// Writes the encoded features of a raw row to `encoded`, whose length is [`Self::width`]. An undefined number is
     /// the middle of its column.
     pub(super) fn encode(&self, row: &[f64], encoded: &mut [f64]) {
-        for &Place { column, feature } in &self.log_scaled {
-            encoded[feature] = transformed(row[column], true).unwrap_or(self.middles[feature]);
-        }
+        self.log_scaled.chunks(AT_ONCE).for_each(|places| self.encode_logarithms(places, row, encoded));
         for &Place { column, feature } in &self.plain {
             encoded[feature] = transformed(row[column], false).unwrap_or(self.middles[feature]);
         }
@@ -84,5 +86,18 @@ impl Encoder {
             }
         }
         standardize(encoded, &self.middles, &self.scales);
+    }
+
+    /// The same as [`transformed`], for several log-scaled numbers at once.
+    fn encode_logarithms(&self, places: &[Place], row: &[f64], encoded: &mut [f64]) {
+        let mut buffer = [0.0; AT_ONCE];
+        let logarithms = &mut buffer[..places.len()];
+        for (own, place) in logarithms.iter_mut().zip(places) {
+            *own = 1.0 + defined(row[place.column]).unwrap_or(0.0).max(0.0);
+        }
+        ln_all(logarithms);
+        for (own, &Place { column, feature }) in logarithms.iter().zip(places) {
+            encoded[feature] = if defined(row[column]).is_some() { *own } else { self.middles[feature] };
+        }
     }
 }

@@ -23,6 +23,7 @@ mod encoder;
 mod few;
 mod frame;
 mod groups;
+mod logarithm;
 mod number;
 mod parameters;
 pub(crate) mod scaler;
