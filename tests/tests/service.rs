@@ -12,6 +12,7 @@ use flowml_tests::agent::{Agent, PublicBinary, Report, binary};
 use flowml_tests::hooks::Hooks;
 use flowml_tests::lab::{Interface, LinkOptions, require_lab, wait_until};
 use flowml_tests::objects::Objects;
+use flowml_tests::scrape::{METRICS, Scrape};
 use flowml_tests::traffic::raw::{FlowSpray, FrameSender, Rate, Sent};
 use rustix::process::Signal;
 use rustix::thread::CapabilitySet;
@@ -289,6 +290,40 @@ fn a_reload_applies_what_can_change_and_names_what_cannot() -> Result<()> {
     assert_counted(&agent.stop(Signal::TERM)?, sent)?;
     assert!(fs::metadata(&model).is_ok(), "no model was saved where the configuration names one now");
     Ok(())
+}
+
+#[test]
+fn a_model_of_the_fleet_is_refused_with_another_hash_and_tried_after_a_reload_with_its_own() -> Result<()> {
+    let Some(lab) = require_lab() else { return Ok(()) };
+    let host = lab.host("metered")?;
+    let [peer, metered] = lab.link([&lab.host("peer")?, &host], &LinkOptions::quiet())?;
+    let unit = Unit::new()?;
+    let [path, fleet] = ["flowml.toml", "fleet.json"].map(|name| unit.folder.path().join(name).display().to_string());
+    fs::write(&fleet, SHIPPED)?;
+    let configure = |hash: &str| {
+        let keys = format!("fleet-model = '{fleet}'\nfleet-model-hash = '{hash}'\n");
+        fs::write(&path, format!("{keys}quiet = 1\ninterval = '100ms'\nmetrics = '{METRICS}'\n"))
+    };
+    let is_in = |state: f64| {
+        let metrics = Scrape::of(&host)?;
+        let of = |learner: &str| metrics.value(&format!("flowml_fleet_model_state{{learner=\"{learner}\"}}"));
+        Ok(of("flows")? == state && of("hosts")? == state)
+    };
+    let wrong = "0".repeat(64);
+    configure(&wrong)?;
+    let agent = unit.start(&metered, &as_nobody(&of_the_unit()?), &["--config", &path])?;
+    let begin = format!("the model of the fleet is refused: model file {fleet} has the SHA-256 hash ");
+    wait_until(LIMIT, || Ok(agent.stderr().contains(&begin) && is_in(3.0)?)).with_context(|| agent.stderr())?;
+    let printed = agent.stderr();
+    let hash = printed.split_once(&begin).and_then(|(_, rest)| rest.split_once("; expected "));
+    let (hash, rest) = hash.with_context(|| printed.clone())?;
+    assert!(rest.starts_with(&format!("{wrong}; the current model stays in use")), "{printed}");
+    configure(hash)?;
+    agent.signal(Signal::HUP)?;
+    let tried = format!("model number 0 ({}…) of the fleet is tried beside the current model", &hash[..12]);
+    wait_until(LIMIT, || Ok(agent.stderr().contains(&tried) && is_in(1.0)?)).with_context(|| agent.stderr())?;
+    let sent = send(&peer, &metered)?;
+    assert_counted(&agent.stop(Signal::TERM)?, sent)
 }
 
 #[test]

@@ -82,7 +82,8 @@ impl Site {
     /// Reads the capture with these outputs.
     fn read(&self, environment: &[&str], outputs: &[&str]) -> Result<Output> {
         let (program, capture) = (binary()?.display().to_string(), corpus().display().to_string());
-        let fixed = [program.as_str(), "read", &capture, "--agent-id", AGENT, "--model", "builtin", "-q"];
+        let fixed =
+            [program.as_str(), "read", &capture, "--agent-id", AGENT, "--model", "builtin", "--fleet-statistics", "-q"];
         let outputs = outputs.iter().flat_map(|output| ["-o", *output]);
         self.host().run(["env"].into_iter().chain(environment.iter().copied()).chain(fixed).chain(outputs))
     }

@@ -583,3 +583,50 @@ FROM
     WHERE JSONExtractString(row, 'type') = 'aggregate'
 )
 WHERE r.agent != '' AND r.bidirectional_last_seen_ms BETWEEN 1577836800000 AND toUnixTimestamp64Milli(now64(3)) + 86400000;
+
+CREATE TABLE IF NOT EXISTS statistics
+(
+    agent LowCardinality(String) COMMENT 'Identifier of the agent',
+    generation UInt64 CODEC(Delta, ZSTD) COMMENT 'Start of the agent: Unix time in µs',
+    sequence UInt64 CODEC(Delta, ZSTD) COMMENT 'Number of the row among those of this output, agent and generation, from 0',
+    model LowCardinality(String) CODEC(ZSTD) COMMENT 'SHA-256 hash of the file of the model that has scored the rows',
+    model_number Int64 CODEC(ZSTD) COMMENT 'Number of this model in the fleet; 0 if \'flowml fleet merge\' did not make it',
+    learner LowCardinality(String) CODEC(ZSTD) COMMENT 'Kind of the rows: `flows` or `hosts`',
+    cluster Nullable(Int64) CODEC(ZSTD) COMMENT 'Number of the cluster of the rows',
+    start_ms Int64 CODEC(Delta, ZSTD) COMMENT 'Unix time of the start of the minute (ms)',
+    end_ms Int64 CODEC(Delta, ZSTD) COMMENT 'Unix time of the end of the minute (ms)',
+    rows Int64 CODEC(ZSTD) COMMENT 'Number of normal rows of the cluster (rows)',
+    distance Float64 CODEC(ZSTD) COMMENT 'Sum of the squared distances of these rows from the centroid',
+    sums Array(Float64) CODEC(ZSTD) COMMENT 'For each encoded feature, the sum of its scaled values in these rows',
+    squares Array(Float64) CODEC(ZSTD) COMMENT 'For each encoded feature, the sum of the squares of these values',
+    scores Array(Int64) CODEC(ZSTD) COMMENT 'Number of rows in each of 256 bins of the score, for calibration; they include a few unusual rows (rows)',
+    time DateTime64(3, 'UTC') MATERIALIZED fromUnixTimestamp64Milli(end_ms, 'UTC') CODEC(Delta, ZSTD) COMMENT 'Time of the row'
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toDate(time)
+ORDER BY (toStartOfHour(time), agent, generation, sequence)
+TTL toDateTime(time) + INTERVAL 30 DAY;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS statistics_of_intake TO statistics AS
+SELECT
+    r.agent AS agent,
+    r.generation AS generation,
+    r.sequence AS sequence,
+    r.model AS model,
+    r.model_number AS model_number,
+    r.learner AS learner,
+    r.cluster AS cluster,
+    r.start_ms AS start_ms,
+    r.end_ms AS end_ms,
+    r.rows AS rows,
+    r.distance AS distance,
+    r.sums AS sums,
+    r.squares AS squares,
+    r.scores AS scores
+FROM
+(
+    SELECT JSONExtract(row, 'Tuple(agent String, generation UInt64, sequence UInt64, model String, model_number Int64, learner String, cluster Nullable(Int64), start_ms Int64, end_ms Int64, rows Int64, distance Float64, sums Array(Float64), squares Array(Float64), scores Array(Int64))') AS r
+    FROM intake
+    WHERE JSONExtractString(row, 'type') = 'statistics'
+)
+WHERE r.agent != '' AND r.end_ms BETWEEN 1577836800000 AND toUnixTimestamp64Milli(now64(3)) + 86400000;

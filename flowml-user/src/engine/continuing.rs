@@ -50,13 +50,13 @@ impl Pipeline {
             Ok(left) => {
                 self.totals.left_open = left;
                 self.end_without_time(left.sessions, clock);
-                self.close()
+                self.close(clock)
             }
             Err(error) => {
                 self.warn(&format!("{error:#}; open sessions and incidents end"));
                 self.end_sessions(clock);
                 self.end_incidents(clock);
-                self.close()
+                self.close(clock)
             }
         }
     }

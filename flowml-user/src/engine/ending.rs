@@ -115,10 +115,11 @@ impl Pipeline {
         self.sinks.end();
         self.end_sessions(clock);
         self.end_incidents(clock);
-        self.close()
+        self.close(clock)
     }
 
-    pub(super) fn close(mut self) -> Finished {
+    pub(super) fn close(mut self, clock: Clock) -> Finished {
+        self.send_statistics(self.interval_began_ns, clock);
         let unaccounted = |of: fn(&Count) -> u64| {
             let [came, went] = [
                 [&self.totals.in_flows, &self.totals.taken_over.counted],

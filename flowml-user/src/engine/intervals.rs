@@ -34,6 +34,7 @@ impl Pipeline {
         self.print_last(&last);
         self.report_table_full(at_ns);
         self.report_events();
+        self.end_minute(at_ns, clock);
         self.interval_began_ns = at_ns;
         self.totals.duration += elapsed;
         let shedding = self.end_shedding(clock);

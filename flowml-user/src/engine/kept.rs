@@ -10,6 +10,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::Pipeline;
 use super::alarms::AlarmLevel;
+use super::fleet::FleetModel;
 use super::learners::{Begin, Learners, is_file};
 use super::options::{Hangup, Options, Reread, Rereads};
 use super::stop::received;
@@ -32,6 +33,8 @@ pub(super) struct KeptModel {
     /// The settings at the start of the run.
     settings: Settings,
     alarms: Option<AlarmLevel>,
+    /// The model of the fleet. It is read again at SIGHUP too.
+    fleet_model: Option<FleetModel>,
     /// Reads the options again, if they are in a file.
     rereads: Option<Rereads>,
     /// The thread that writes a snapshot. The disk may be slow, and rows are processed meanwhile.
@@ -73,7 +76,8 @@ impl KeptModel {
         let hangup = (options.hangup == Hangup::Reloads).then(|| signal(SignalKind::hangup())).transpose();
         let hangup = hangup.context("cannot listen for signals")?;
         let (file, settings) = (options.model_file().map(Path::to_owned), options.settings());
-        let kept = Self { file, columns, reach, settings, alarms: options.alarms, rereads, writing: None };
+        let (alarms, fleet_model) = (options.alarms, options.fleet_model.clone());
+        let kept = Self { file, columns, reach, settings, alarms, fleet_model, rereads, writing: None };
         Ok((kept, Dues { saves, hangup }))
     }
 
@@ -104,6 +108,7 @@ impl KeptModel {
             Due::Load => {
                 service.reloading(monotonic_ns());
                 let loaded = self.configure(pipeline).and_then(|()| self.load(pipeline));
+                self.offer(pipeline, true);
                 service.ready(&pipeline.status());
                 loaded
             }
@@ -130,9 +135,9 @@ impl KeptModel {
     /// Reads the options again if they are in a file.
     fn configure(&mut self, pipeline: &mut Pipeline) -> Result<()> {
         let Some(rereads) = &mut self.rereads else { return Ok(()) };
-        let Reread { alarms, model, warnings } = rereads()?;
+        let Reread { alarms, fleet_model, model, warnings } = rereads()?;
         warnings.iter().for_each(|text| pipeline.warn(text));
-        self.alarms = alarms;
+        (self.alarms, self.fleet_model) = (alarms, fleet_model);
         match model.filter(|path| is_file(path)) {
             Some(file) if self.reach.as_ref().is_some_and(|reach| !reach.includes(&file)) => pipeline.warn(&format!(
                 "{}: the sandbox of this run does not include its folder, so it takes effect at the next start",
@@ -141,6 +146,18 @@ impl KeptModel {
             file => self.file = file,
         }
         Ok(())
+    }
+
+    /// Tries the model of the fleet beside the model in use. One that was tried before is tried once more if `again` is set.
+    /// A file that cannot be used is reported, and metering continues.
+    pub(super) fn offer(&self, pipeline: &mut Pipeline, again: bool) {
+        let (Some(model), Some(learners)) = (&self.fleet_model, pipeline.learners()) else { return };
+        if let Err(error) = model.offer(learners, self.columns, again) {
+            pipeline.warn(&format!(
+                "the model of the fleet is refused: {:#}; the current model stays in use",
+                Error::new(error)
+            ));
+        }
     }
 
     /// Reads the model file. Settings that the file lacks are those of the run.
@@ -159,14 +176,14 @@ impl KeptModel {
                 Some(path) => {
                     pipeline.notice(&format!("{} does not exist yet: the current model stays in use", path.display()));
                 }
-                None if self.rereads.is_none() => {
+                None if self.rereads.is_none() && self.fleet_model.is_none() => {
                     pipeline.warn("SIGHUP had no effect: it reads the files of '--config' and '--model' again, and this run has neither");
                 }
                 None => {}
             }
             return Ok(());
         };
-        *own = self.read(path)?.beside();
+        *own = self.read(path)?.beside().instead_of(own);
         pipeline.notice(&format!("rows are scored with the model in {} from now on", path.display()));
         Ok(())
     }

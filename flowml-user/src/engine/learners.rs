@@ -23,7 +23,11 @@ use crate::export::LearnerReport;
 use crate::features::{Column, FlowColumns, HOST_FEATURES, columns};
 #[cfg(feature = "live")]
 use crate::learning::fingerprint;
-use crate::learning::{Below, Learner, ModelError, ModelEvent, Promotion, Settings, Snapshot, Status, TrafficModel};
+use crate::learning::statistics::Gathered;
+use crate::learning::{
+    Below, ClusterStatistics, Learner, ModelError, ModelEvent, ModelIdentity, Promotion, Settings, Snapshot, Status,
+    TrafficModel,
+};
 
 /// The name of the model of flows in reports and files.
 const FLOWS: &str = "flows";
@@ -58,6 +62,14 @@ impl Builtin {
         }
     }
 
+    /// The shipped model.
+    ///
+    /// # Errors
+    /// If it is not a model of this version.
+    pub fn model(self) -> Result<TrafficModel, ModelError> {
+        TrafficModel::parse(Path::new(self.name()), self.text().as_bytes())
+    }
+
     /// The shipped model of this name, if it is one.
     #[must_use]
     pub fn named(model: &Path) -> Option<Self> {
@@ -72,6 +84,12 @@ pub struct Learners {
     /// The model of host windows.
     pub hosts: Promotion,
     budgets: Budgets,
+    /// The file that the models are of.
+    identity: Option<ModelIdentity>,
+    /// Whether statistics of rows are gathered.
+    gathers: bool,
+    /// Statistics of models that these have replaced, by learner.
+    gathered: Vec<(&'static str, Gathered)>,
 }
 
 /// Models as one run leaves them to the next: fingerprints of their columns, the models of flows and of host windows,
@@ -111,6 +129,9 @@ impl Learners {
             flows: Promotion::of(Learner::new(flow_columns(columns_of_flows), flows)),
             hosts: Promotion::of(Learner::new(columns(HOST_FEATURES), hosts)),
             budgets: Budgets::default(),
+            identity: None,
+            gathers: false,
+            gathered: Vec::new(),
         }
     }
 
@@ -162,6 +183,73 @@ impl Learners {
         self.flows.learn_beside();
         self.hosts.learn_beside();
         self
+    }
+
+    /// From now on statistics of rows are gathered, for models of a file and shipped models. Their clusters stay as they
+    /// are then.
+    #[must_use]
+    pub fn with_statistics(mut self, gathers: bool) -> Self {
+        if gathers {
+            self.gathers = true;
+            self.flows.gather(self.identity);
+            self.hosts.gather(self.identity);
+        }
+        self
+    }
+
+    /// Tries the models of a file of the fleet beside the models in use. Those that were tried before are tried once more
+    /// if `again` is set.
+    ///
+    /// # Errors
+    /// If the file has no model, or models of other features.
+    pub(super) fn offer(&mut self, file: &TrafficModel, flows: FlowColumns, again: bool) -> Result<(), ModelError> {
+        let offered = Self::of_file(file, flows, &Settings::default())?;
+        let pairs = [(&mut self.flows, offered.flows), (&mut self.hosts, offered.hosts)];
+        for (own, mut offered) in pairs {
+            // Without a merge it is the first model of the fleet.
+            offered.acting_mut().fix(file.identity());
+            own.offer(offered.into_acting(), again);
+        }
+        Ok(())
+    }
+
+    /// Notes that a model of the fleet cannot be tried.
+    pub(super) fn refuse(&mut self, model: ModelIdentity) {
+        self.flows.refuse(model);
+        self.hosts.refuse(model);
+    }
+
+    /// A message for users if statistics are to be gathered, and a model is not that of a file.
+    #[must_use]
+    pub fn without_statistics(&self) -> Option<String> {
+        let is_moving = |(_, promotion): &&(_, &Promotion)| promotion.acting().fixed().is_none();
+        let names: Vec<&str> = self.named().iter().filter(is_moving).map(|(name, _)| *name).collect();
+        (self.gathers && !names.is_empty()).then(|| {
+            format!("no statistics of {} are sent, because the model in use is not that of a file", names.join(" and "))
+        })
+    }
+
+    /// The statistics of the rows since the last call, from `start_ms` to `end_ms`.
+    pub(super) fn take_statistics(&mut self, start_ms: u64, end_ms: u64) -> Vec<ClusterStatistics> {
+        let mut gathered = std::mem::take(&mut self.gathered);
+        for (learner, promotion) in [(FLOWS, &mut self.flows), (HOSTS, &mut self.hosts)] {
+            gathered.extend(promotion.take_statistics().into_iter().map(|of_cluster| (learner, of_cluster)));
+        }
+        let row =
+            |(learner, (model, cluster, sums))| ClusterStatistics { model, learner, start_ms, end_ms, cluster, sums };
+        gathered.into_iter().map(row).collect()
+    }
+
+    /// Replaces other models, with their statistics that were not sent.
+    #[must_use]
+    #[cfg(feature = "live")]
+    pub(super) fn instead_of(self, other: &mut Self) -> Self {
+        let mut new = self.with_statistics(other.gathers);
+        new.gathered = std::mem::take(&mut other.gathered);
+        for (learner, promotion) in [(FLOWS, &mut other.flows), (HOSTS, &mut other.hosts)] {
+            new.gathered.extend(promotion.take_statistics().into_iter().map(|of_cluster| (learner, of_cluster)));
+        }
+        new
     }
 
     /// From now on the models only score, and are not trained further.
@@ -219,7 +307,7 @@ impl Learners {
     /// If the file has no model, a model with another name, or models of other features.
     pub fn of_file(file: &TrafficModel, flows: FlowColumns, settings: &Settings) -> Result<Self, ModelError> {
         file.check(&[FLOWS, HOSTS])?;
-        let mut learners = Self::new(flows, settings);
+        let mut learners = Self { identity: Some(file.identity()), ..Self::new(flows, settings) };
         if let Some(learner) = file.learner(FLOWS, flow_columns(flows))? {
             learners.flows = Promotion::of(learner);
         }
@@ -230,8 +318,8 @@ impl Learners {
     }
 
     fn builtin(which: Builtin, flows: FlowColumns, settings: &Settings) -> Result<Self, ModelError> {
-        let file = TrafficModel::parse(Path::new(which.name()), which.text().as_bytes())?;
-        let mut learners = Self::new(flows, settings);
+        let file = which.model()?;
+        let mut learners = Self { identity: Some(file.identity()), ..Self::new(flows, settings) };
         // The shipped model has no payload features, so a model of flows with payload starts untrained.
         if flows == FlowColumns::Headers
             && let Some(learner) = file.learner(FLOWS, flow_columns(flows))?
@@ -251,6 +339,7 @@ impl Learners {
             of,
             status: learner.status(),
             beside: learner.candidate_status(),
+            fleet: learner.offered(),
             clusters: learner.clusters(),
         };
         self.named().map(report).into()
@@ -302,7 +391,8 @@ impl Learners {
         }
         flows_learner.fit_to(&of_flows)?;
         hosts_learner.fit_to(&of_hosts)?;
-        Ok(Self { flows: flows_learner, hosts: hosts_learner, budgets })
+        let fresh = Self::new(flows, &Settings::default());
+        Ok(Self { flows: flows_learner, hosts: hosts_learner, budgets, ..fresh })
     }
 
     const fn named(&self) -> [(&'static str, &Promotion); 2] {

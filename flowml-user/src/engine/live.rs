@@ -177,6 +177,8 @@ impl Loaded {
             sinks.notice(&describe_pins(pins, earlier));
         }
         let learners = known.map_or(learners, |known| known.with_alarms(options.alarms));
+        let learners = learners.with_statistics(options.statistics);
+        learners.without_statistics().iter().for_each(|text| sinks.notice(text));
         let reports = reports(&attached);
         let began = Began { interfaces: reports.clone(), entries: size.shape.entries(), cpus: size.cpus };
         let closing = Closing::default();
@@ -193,6 +195,7 @@ impl Loaded {
         }
         stop.after(options.duration);
         let (kept, dues) = KeptModel::new(&options, columns, reach, rereads)?;
+        kept.offer(&mut pipeline, false);
         pipeline.sinks().begin(&began).map_err(anyhow::Error::from_boxed)?;
         let usual = Nice::of_this_thread();
         // Raising a priority may need a capability. The drain is started by this thread, and has its priority.

@@ -60,6 +60,7 @@ mod early;
 mod eligibility;
 mod ending;
 pub mod epochs;
+mod fleet;
 #[cfg(feature = "live")]
 mod interfaces;
 mod intervals;
@@ -72,6 +73,7 @@ pub mod learners;
 pub mod live;
 #[cfg(feature = "live")]
 mod message;
+mod minute;
 pub mod offline;
 #[cfg(feature = "live")]
 mod options;
@@ -93,6 +95,7 @@ mod tests;
 pub mod whole;
 
 pub use alarms::{AlarmLevel, FalseAlarms};
+pub use fleet::FleetModel;
 #[cfg(feature = "live")]
 pub use options::{Direction, Hangup, MEMORY, Options, Reread, Rereads};
 
@@ -138,6 +141,8 @@ pub struct Pipeline {
     interval: Interval,
     /// The start of the current interval, ns of the capture's clock.
     interval_began_ns: u64,
+    /// The time until which statistics were sent, ns of the capture's clock.
+    minute_began_ns: Option<u64>,
 }
 
 /// The data of an interval, which may have several drains.
@@ -185,6 +190,7 @@ impl Pipeline {
             table_full: Lasting::default(),
             interval: Interval::default(),
             interval_began_ns: start_ns,
+            minute_began_ns: None,
         }
     }
 
@@ -254,6 +260,8 @@ impl Pipeline {
     pub fn begin(&mut self, at_ns: u64, clock: Clock) {
         self.end_sessions(clock);
         self.end_incidents(clock);
+        self.send_statistics(self.interval_began_ns, clock);
+        self.minute_began_ns = None;
         self.tests.forget();
         self.windows.forget();
         self.shifts.clear();

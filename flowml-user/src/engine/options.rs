@@ -10,6 +10,7 @@ use flowml_common::tunnel::PortList;
 use glob::Pattern;
 
 use super::alarms::AlarmLevel;
+use super::fleet::FleetModel;
 use super::learners::{Begin, Builtin, is_file};
 use crate::capture::attach::Wanted;
 use crate::capture::selection::Selector;
@@ -101,6 +102,10 @@ pub struct Options {
     pub alarms: Option<AlarmLevel>,
     /// Seed of the learners.
     pub seed: u64,
+    /// Whether statistics of the rows of a model are sent.
+    pub statistics: bool,
+    /// The model of the fleet, which is tried beside the model in use.
+    pub fleet_model: Option<FleetModel>,
 }
 
 impl Default for Options {
@@ -124,6 +129,8 @@ impl Default for Options {
             learn: false,
             alarms: None,
             seed: 0,
+            statistics: false,
+            fleet_model: None,
         }
     }
 }
@@ -182,6 +189,8 @@ pub struct Reread {
     pub alarms: Option<AlarmLevel>,
     /// The model: a file, or the name of a shipped one.
     pub model: Option<PathBuf>,
+    /// The model of the fleet.
+    pub fleet_model: Option<FleetModel>,
     /// Warnings for the user.
     pub warnings: Vec<String>,
 }

@@ -2,7 +2,7 @@
 
 use crate::features::{Aggregate, FlowRow, HostWindow};
 use crate::incident::{Incident, State};
-use crate::learning::{Reason, Verdict};
+use crate::learning::{ClusterStatistics, Reason, Verdict};
 use crate::record::Clock;
 
 /// Memory of the rows at which a batch is full, bytes.
@@ -23,6 +23,7 @@ pub(super) enum Batch {
     Hosts(Vec<JudgedHost>),
     Incidents(Vec<IncidentEvent>),
     Aggregates(Vec<Aggregate>),
+    Statistics(Vec<ClusterStatistics>),
 }
 
 impl Batch {
@@ -50,17 +51,19 @@ impl Batch {
                 (size_of_val(rows.as_slice()), rows.iter().map(|(_, incident, _)| incident.reasons.len()).sum())
             }
             Self::Aggregates(rows) => (size_of_val(rows.as_slice()), 0),
+            Self::Statistics(rows) => (rows.iter().map(|row| size_of_val(row) + row.sums.bytes()).sum(), 0),
         };
         each + reasons * size_of::<Reason>()
     }
 
     /// Whether the next row must go into a new batch.
-    pub(super) const fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         let bytes = match self {
             Self::Flows(rows) => rows.len() * size_of::<JudgedFlow>(),
             Self::Hosts(rows) => rows.len() * size_of::<JudgedHost>(),
             Self::Incidents(rows) => rows.len() * size_of::<IncidentEvent>(),
             Self::Aggregates(rows) => rows.len() * size_of::<Aggregate>(),
+            Self::Statistics(_) => self.bytes(),
         };
         bytes >= FULL_BYTES
     }
@@ -71,6 +74,7 @@ impl Batch {
             Self::Hosts(rows) => rows.is_empty(),
             Self::Incidents(rows) => rows.is_empty(),
             Self::Aggregates(rows) => rows.is_empty(),
+            Self::Statistics(rows) => rows.is_empty(),
         }
     }
 
@@ -78,8 +82,13 @@ impl Batch {
     pub(super) const fn incidents(&self) -> u64 {
         match self {
             Self::Incidents(rows) => rows.len() as u64,
-            Self::Flows(_) | Self::Hosts(_) | Self::Aggregates(_) => 0,
+            Self::Flows(_) | Self::Hosts(_) | Self::Aggregates(_) | Self::Statistics(_) => 0,
         }
+    }
+
+    /// Whether its rows are in tables. Statistics are only sent as rows.
+    pub(super) const fn is_of_tables(&self) -> bool {
+        !matches!(self, Self::Statistics(_))
     }
 
     /// The number of flow rows, and the number of all rows including those of anomalies.
@@ -95,6 +104,7 @@ impl Batch {
             }
             Self::Incidents(rows) => (0, rows.len() as u64),
             Self::Aggregates(rows) => (0, rows.len() as u64),
+            Self::Statistics(rows) => (0, rows.len() as u64),
         }
     }
 }

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::columns::{
-    OutputColumn, aggregate_columns, content_columns, flow_columns, host_columns, incident_columns, tunnel_columns,
+    OutputColumn, aggregate_columns, content_columns, flow_columns, host_columns, incident_columns, statistics_columns,
+    tunnel_columns,
 };
 use crate::features::{FlowColumns, RowColumns};
 
@@ -16,7 +17,7 @@ struct Section {
     columns: Vec<OutputColumn>,
 }
 
-fn tables() -> [Section; 6] {
+fn tables() -> [Section; 7] {
     [
         Section { name: "flow", title: "flow rows", columns: flow_columns(FlowColumns::Headers).collect() },
         Section {
@@ -32,6 +33,7 @@ fn tables() -> [Section; 6] {
         Section { name: "host", title: "host rows", columns: host_columns().collect() },
         Section { name: "incident", title: "incident rows", columns: incident_columns().collect() },
         Section { name: "aggregate", title: "aggregate rows", columns: aggregate_columns().collect() },
+        Section { name: "statistics", title: "statistics rows", columns: statistics_columns().collect() },
     ]
 }
 

@@ -2,7 +2,9 @@
 
 use std::io::{self, Write};
 
-use super::columns::{OutputColumn, aggregate_columns, flow_columns, host_columns, incident_columns};
+use super::columns::{
+    OutputColumn, aggregate_columns, flow_columns, host_columns, incident_columns, statistics_columns,
+};
 use crate::features::{FlowColumns, RowColumns};
 use crate::record::ValueType;
 
@@ -28,7 +30,7 @@ const ALWAYS: &[&str] = &[
     "src_ip", "src_port", "dst_ip", "dst_port", "protocol", "ip_version", "address",
     "bidirectional_first_seen_ms", "bidirectional_last_seen_ms", "bidirectional_packets", "bidirectional_bytes", "src2dst_packets", "src2dst_bytes",
     "dst2src_packets", "dst2src_bytes", "window_start_ms", "window_end_ms", "incident", "state", "kind", "start_ms",
-    "end_ms", "flows",
+    "end_ms", "flows", "model", "model_number", "learner", "rows", "distance", "sums", "squares", "scores",
 ];
 
 /// Texts with many different values, for which a dictionary is no use.
@@ -58,7 +60,7 @@ struct Table {
     columns: Vec<OutputColumn>,
 }
 
-fn tables() -> [Table; 4] {
+fn tables() -> [Table; 5] {
     let last_seen = "bidirectional_last_seen_ms";
     let flows: Vec<_> = flow_columns(RowColumns { flows: FlowColumns::Content(&[]), tunnels: true }).collect();
     let (hosts, incidents) = (host_columns().collect(), incident_columns().collect());
@@ -74,6 +76,14 @@ fn tables() -> [Table; 4] {
             days: 30,
             sometimes: &["dst_ip", "dst_port"],
             columns: aggregates,
+        },
+        Table {
+            name: "statistics",
+            kind: "statistics",
+            time: "end_ms",
+            days: 30,
+            sometimes: &[],
+            columns: statistics_columns().collect(),
         },
     ]
 }
@@ -142,10 +152,15 @@ impl Table {
             ValueType::Real => "Float64",
             ValueType::Flag => "Bool",
             ValueType::Integers => return "Array(Int64)".to_owned(),
+            ValueType::Reals if self.is_always(column) => return "Array(Float64)".to_owned(),
             ValueType::Reals => return "Array(Nullable(Float64))".to_owned(),
         };
-        let always = ALWAYS.contains(&column.name);
-        if always && !self.sometimes.contains(&column.name) { of.to_owned() } else { format!("Nullable({of})") }
+        if self.is_always(column) { of.to_owned() } else { format!("Nullable({of})") }
+    }
+
+    /// Whether every row has a value.
+    fn is_always(&self, column: &OutputColumn) -> bool {
+        ALWAYS.contains(&column.name) && !self.sometimes.contains(&column.name)
     }
 
     /// The type of a column.

@@ -65,7 +65,7 @@ pub use self::clickhouse::write_clickhouse;
 pub(crate) use self::closing::Closing;
 pub use self::columns::{
     OutputColumn, aggregate_columns, anomaly_columns, content_columns, flow_columns, host_columns, incident_columns,
-    tunnel_columns,
+    statistics_columns, tunnel_columns,
 };
 pub use self::observer::Observer;
 pub use self::origin::{AgentId, InvalidAgentId, Origin};

@@ -161,6 +161,8 @@ impl Outlet {
         let (flows, all) = batch.rows();
         let rows = match self.target.taken() {
             Taken::All => all,
+            Taken::Tables if batch.is_of_tables() => all,
+            Taken::Tables => 0,
             Taken::Flows => flows,
             Taken::Incidents => batch.incidents(),
         };

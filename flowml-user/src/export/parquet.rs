@@ -113,6 +113,7 @@ impl Tables {
             Batch::Aggregates(rows) => rows.iter().try_for_each(|aggregate| {
                 self.aggregates.append(self.begun, aggregate_cells(aggregate).map(|(_, cell)| cell))
             }),
+            Batch::Statistics(_) => Ok(()),
         }
     }
 

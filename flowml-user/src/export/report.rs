@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::shedding::{Level, Shedding};
 use crate::incident::Incident;
-use crate::learning::{ClusterSummary, Status};
+use crate::learning::{ClusterSummary, FleetState, ModelIdentity, Status};
 use crate::record::Clock;
 use crate::session::Left;
 
@@ -41,6 +41,8 @@ pub struct LearnerReport {
     pub status: Status,
     /// The status of its candidate model, if there is one.
     pub beside: Option<Status>,
+    /// The newest model of the fleet that was offered, and what became of it.
+    pub fleet: Option<(ModelIdentity, FleetState)>,
     /// The clusters of the learner, largest first.
     pub clusters: Vec<ClusterSummary>,
 }
@@ -262,6 +264,8 @@ pub struct RowCounts {
     pub hosts: u64,
     /// Aggregate records.
     pub aggregates: u64,
+    /// Statistics of clusters.
+    pub statistics: u64,
     /// Flow and host rows with a verdict.
     pub scored: u64,
     /// Flow rows that are anomalies.

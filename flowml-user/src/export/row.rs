@@ -3,6 +3,7 @@
 use super::batch::{Batch, anomalous};
 use super::columns::{
     Cell, aggregate_cells, flow_anomaly_cells, flow_cells, host_anomaly_cells, host_cells, incident_cells,
+    statistics_cells,
 };
 use crate::incident::{Incident, State};
 use crate::learning::Reason;
@@ -45,6 +46,9 @@ pub(super) fn each_row(batch: &Batch, taker: &mut impl TakeRow) {
         }),
         Batch::Aggregates(rows) => rows.iter().for_each(|aggregate| {
             taker.take_row(Row { kind: "aggregate", cells: aggregate_cells(aggregate), reasons: None });
+        }),
+        Batch::Statistics(rows) => rows.iter().for_each(|statistics| {
+            taker.take_row(Row { kind: "statistics", cells: statistics_cells(statistics), reasons: None });
         }),
     }
 }

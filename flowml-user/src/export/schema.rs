@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::columns::{
     OutputColumn, aggregate_columns, anomaly_columns, content_columns, flow_columns, host_columns, incident_columns,
-    tunnel_columns,
+    statistics_columns, tunnel_columns,
 };
 use super::jsonl;
 use super::report::{RowCounts, Summary, Totals};
@@ -30,7 +30,7 @@ pub fn write_schema(stream: &mut impl Write) -> io::Result<()> {
 
 fn schema() -> Value {
     let row = |kind: &str| Value::from(format!("#/definitions/{kind}"));
-    let kinds = ["flow", "host", "anomaly", "incident", "aggregate", "summary"];
+    let kinds = ["flow", "host", "anomaly", "incident", "aggregate", "statistics", "summary"];
     json!({
         "$schema": DIALECT,
         "title": "A row of flowml",
@@ -46,6 +46,7 @@ fn schema() -> Value {
             "anomaly": with_reasons(anomaly()),
             "incident": with_reasons(object("incident", members(incident_columns()), Map::new())),
             "aggregate": object("aggregate", members(aggregate_columns()), Map::new()),
+            "statistics": object("statistics", members(statistics_columns()), Map::new()),
             "summary": object("summary", summary(), Map::new()),
             "reason": reason(),
         },

@@ -10,7 +10,7 @@ use flowml_common::flow::PartialFlow;
 use crate::capture::file::Signals;
 use crate::features::{Aggregate, FlowRow, HostWindow, RowColumns};
 use crate::incident::{Incident, State};
-use crate::learning::Verdict;
+use crate::learning::{ClusterStatistics, Verdict};
 use crate::process::crypto_pan::CryptoPan;
 use crate::record::Clock;
 use crate::session::Standing;
@@ -201,6 +201,21 @@ impl Sinks {
             _ => self.begin_batch(Batch::Aggregates(vec![aggregate])),
         }
         self.send_if_full();
+    }
+
+    /// Adds the statistics of clusters. They have no address.
+    pub fn statistics(&mut self, statistics: Vec<ClusterStatistics>) {
+        self.rows.statistics += statistics.len() as u64;
+        if !self.takes_rows() {
+            return;
+        }
+        for row in statistics {
+            match &mut self.batch {
+                Batch::Statistics(rows) => rows.push(row),
+                _ => self.begin_batch(Batch::Statistics(vec![row])),
+            }
+            self.send_if_full();
+        }
     }
 
     /// Adds a host window.

@@ -25,6 +25,8 @@ use super::sample::{Upstream, add_flow, clock, exchange, report, run, segment, t
 use super::*;
 use crate::capture::vectors::VecTable;
 use crate::features::{FlowColumns, FlowRow};
+use crate::learning::statistics::ClusterSums;
+use crate::learning::{ClusterStatistics, ModelHash, ModelIdentity};
 use crate::record::{FlowRecord, Inspector, ValueType};
 use crate::session::{Sessions, Timeouts};
 
@@ -747,4 +749,28 @@ fn a_fifo_without_a_reader_delays_neither_start_nor_end() {
         let error = sinks.finish(&totals()).expect_err("nobody read");
         assert!(error.to_string().contains("rows are missing from"), "{error}");
     }
+}
+
+#[test]
+fn statistics_have_every_column_in_json_and_are_in_no_table() {
+    let folder = std::env::temp_dir().join(format!("flowml-statistics-{}", std::process::id()));
+    let (mut sinks, json) = with_tables(&folder);
+    let sums =
+        ClusterSums { rows: 2, distance: 0.5, sums: vec![0.1, -3.0], squares: vec![1e-9, 4.5], scores: vec![2, 0, 1] };
+    let model = ModelIdentity { hash: ModelHash::of(b"a model"), number: 3 };
+    let row = ClusterStatistics { model, learner: "flows", start_ms: 60_000, end_ms: 120_000, cluster: 7, sums };
+    sinks.statistics(vec![row.clone(), row]);
+    sinks.finish(&totals()).expect("there is room");
+    let rows = json.json();
+    let found = of_type(&rows, "statistics");
+    let expected = serde_json::json!({
+        "type": "statistics", "model": model.hash.to_string(), "model_number": 3, "learner": "flows", "cluster": 7,
+        "start_ms": 60_000, "end_ms": 120_000, "rows": 2, "distance": 0.5, "sums": [0.1, -3], "squares": [1e-9, 4.5],
+        "scores": [2, 0, 1],
+    });
+    assert_eq!(found, [&expected, &expected]);
+    assert!(statistics_columns().all(|column| found[0].get(column.name).is_some()));
+    assert_eq!(rows.last().expect("a summary")["statistics"], 2);
+    assert_eq!(folder.read_dir().expect("it has a folder").count(), 5);
+    std::fs::remove_dir_all(folder).expect("the folder is ours");
 }

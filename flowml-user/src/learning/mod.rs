@@ -22,6 +22,7 @@ mod cluster;
 pub mod detect;
 mod error;
 pub mod evaluation;
+pub mod fleet;
 mod hash;
 mod kinds;
 pub mod metrics;
@@ -30,6 +31,7 @@ pub mod online;
 pub mod preprocess;
 mod sample;
 pub mod select;
+pub mod statistics;
 mod vectors;
 
 pub use self::error::{LearnError, MOST_CLASSES};
@@ -39,7 +41,8 @@ pub(crate) use self::model_file::fingerprint;
 pub use self::model_file::{ModelError, ModelKind, TrafficModel};
 pub(crate) use self::online::ModelEvent;
 pub use self::online::{
-    ClusterSummary, Eligibility, FeedbackClass, FeedbackLabel, Learner, Promotion, Reason, Settings, Status,
-    TypicalValue, Verdict, one_line,
+    ClusterSummary, Eligibility, FeedbackClass, FeedbackLabel, FleetState, Learner, Promotion, Reason, Settings,
+    Status, TypicalValue, Verdict, one_line,
 };
 pub use self::preprocess::Below;
+pub use self::statistics::{ClusterStatistics, ModelHash, ModelIdentity};

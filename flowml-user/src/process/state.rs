@@ -15,7 +15,7 @@ use super::replace::replace;
 
 /// The number of the layout and of the meaning of such files. A change of a stored type, or of a constant that is
 /// stored with it, needs a new number.
-pub(crate) const LAYOUT: u32 = 8;
+pub(crate) const LAYOUT: u32 = 9;
 
 /// The start of the first line. The number of the layout follows.
 const NAME: &str = "flowml state ";

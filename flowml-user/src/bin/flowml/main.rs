@@ -25,7 +25,7 @@ use flowml_user::process::plain;
 
 use crate::args::{Arguments, Command};
 use crate::commands::confinement::confine_reader;
-use crate::commands::{doctor, evaluate, features, feedback, label, pages, read, run, train, unpin};
+use crate::commands::{doctor, evaluate, features, feedback, fleet, label, pages, read, run, train, unpin};
 use crate::ui::outward::print_last;
 
 #[tokio::main(flavor = "current_thread")]
@@ -42,6 +42,7 @@ async fn main() -> ExitCode {
         Command::Report(arguments) => report::run(&arguments),
         Command::Unpin(arguments) => unpin::run(&arguments),
         Command::Feedback(arguments) => feedback::run(&arguments),
+        Command::Fleet(arguments) => fleet::run(&arguments),
         Command::Model(arguments) => train::show(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments).await,
         Command::Features(arguments) => features::run(arguments),

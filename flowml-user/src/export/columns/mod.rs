@@ -3,12 +3,15 @@
 mod cell;
 mod column;
 mod incident;
+mod statistics;
 mod verdict;
 
 pub(crate) use self::cell::Cell;
 pub use self::column::OutputColumn;
 pub(super) use self::incident::incident_cells;
 pub use self::incident::incident_columns;
+pub(super) use self::statistics::statistics_cells;
+pub use self::statistics::statistics_columns;
 pub(super) use self::verdict::{VERDICT, reason_cells};
 
 use self::verdict::verdict_cells;

@@ -65,6 +65,8 @@ pub enum Target {
 pub(super) enum Taken {
     /// Rows of every kind.
     All,
+    /// Rows of every kind except statistics.
+    Tables,
     Flows,
     Incidents,
 }
@@ -147,7 +149,8 @@ impl Target {
     /// The rows that are written.
     pub(super) const fn taken(&self) -> Taken {
         match self {
-            Self::Jsonl(_) | Self::Parquet(_) | Self::Rows(_) => Taken::All,
+            Self::Jsonl(_) | Self::Rows(_) => Taken::All,
+            Self::Parquet(_) => Taken::Tables,
             Self::Csv(_) | Self::Ipfix(_) => Taken::Flows,
             Self::Alarms(_) => Taken::Incidents,
         }

@@ -186,14 +186,14 @@ impl Calibration {
         probability < self.recent.alpha
     }
 
-    /// Adds the score of a row with this `probability` to the ring unless it is too unusual, and returns whether it
-    /// did.
+    /// Adds the score of a row with this `probability` to the ring unless it is too unusual. Returns the score that was
+    /// added.
     ///
     /// If anomalies were never added, the tail of the ring would become shorter and shorter, and alarms more frequent.
     /// So an anomaly is added if it is not far beyond the alarm level, and if anomalies are not many times as frequent
     /// as by chance. Unusual rows that are no anomalies are limited in the same way, because a flood of them is not
     /// normal traffic.
-    pub(crate) fn record(&mut self, score: f64, probability: f64) -> bool {
+    pub(crate) fn record(&mut self, score: f64, probability: f64) -> Option<f64> {
         let alpha = self.recent.alpha;
         let enters = if self.is_anomaly(probability) {
             probability >= EXTREME * alpha && Credit::spend([&mut self.recent.anomalies])
@@ -208,10 +208,11 @@ impl Calibration {
             }
             true
         };
-        if enters {
-            self.take(if self.is_anomaly(probability) { score.min(self.tail.quantile(alpha)) } else { score });
-        }
-        enters
+        enters.then(|| {
+            let taken = if self.is_anomaly(probability) { score.min(self.tail.quantile(alpha)) } else { score };
+            self.take(taken);
+            taken
+        })
     }
 
     /// Adds a score, however unusual it is.

@@ -164,6 +164,40 @@ impl Clusters {
         (0..self.width).map(move |feature| self.centroids[feature * self.k + cluster])
     }
 
+    /// The value of one encoded feature in the centroid of one cluster.
+    #[must_use]
+    pub(crate) fn value(&self, cluster: usize, feature: usize) -> f64 {
+        self.centroids[feature * self.k + cluster]
+    }
+
+    /// Clusters with the same weights, with these centroids, numbers of rows, and mean squared distances.
+    #[must_use]
+    pub(crate) fn with(&self, centroids: &[Vec<f64>], rows: Vec<f64>, spread: Vec<f64>) -> Self {
+        let features = 0..self.width;
+        let centroids = features.flat_map(|feature| centroids.iter().map(move |centroid| centroid[feature])).collect();
+        let mut clusters = Self { centroids, rows, spread, ..self.clone() };
+        clusters.refresh();
+        clusters
+    }
+
+    /// The score of a vector in one cluster at this squared distance from its centroid.
+    #[must_use]
+    pub(crate) fn score(&self, cluster: usize, distance2: f64) -> f64 {
+        distance2 * self.precision[cluster] + self.rarity[cluster]
+    }
+
+    /// The squared distance at which a vector has this score in one cluster.
+    #[must_use]
+    pub(crate) fn distance2(&self, cluster: usize, score: f64) -> f64 {
+        (score - self.rarity[cluster]).max(0.0) / self.precision[cluster]
+    }
+
+    /// The largest squared distance of vectors whose features differ by at most `most`.
+    #[must_use]
+    pub(crate) fn largest_distance2(&self, most: f64) -> f64 {
+        self.below.iter().map(|below| below.max(1.0) * most * most).sum()
+    }
+
     /// The contribution of each encoded feature to the squared distance of a vector from the centroid of one cluster.
     pub(crate) fn parts(&self, vector: &[f64], cluster: usize) -> impl Iterator<Item = f64> {
         vector.iter().zip(self.centroid(cluster)).zip(&self.below).map(|((x, c), below)| part(*x, c, *below))

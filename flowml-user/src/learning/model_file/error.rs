@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::kind::{ModelKind, VERSION};
+use super::kind::{FLEET_VERSION, ModelKind, VERSION};
+use crate::learning::statistics::ModelHash;
 
 /// Errors of saving and loading models.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +20,7 @@ pub enum ModelError {
         source: std::io::Error,
     },
     /// The file is not JSON of a model of this version.
-    #[error("model file {} is not a flowml model of version {VERSION}: {reason}", path.display())]
+    #[error("model file {} is not a flowml model of version {VERSION} or {FLEET_VERSION}: {reason}", path.display())]
     NotAModel {
         /// The file.
         path: PathBuf,
@@ -35,6 +36,16 @@ pub enum ModelError {
         found: ModelKind,
         /// The kind that was expected.
         expected: ModelKind,
+    },
+    /// The file is not the one that was named.
+    #[error("model file {} has the SHA-256 hash {found}; expected {expected}", path.display())]
+    OtherHash {
+        /// The file.
+        path: PathBuf,
+        /// Its hash.
+        found: ModelHash,
+        /// The hash that was expected.
+        expected: ModelHash,
     },
     /// The model was trained on other features.
     #[error("model file {} was trained on other features: {difference}", path.display())]

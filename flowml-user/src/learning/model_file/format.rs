@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ModelError;
 use super::file;
-use super::kind::{ModelKind, VERSION};
+use super::kind::{FLEET_VERSION, ModelKind, VERSION};
 
 /// The format's name in the file.
 const FORMAT: &str = "flowml-model";
@@ -26,10 +26,13 @@ impl ModelKind {
         let not_a_model = |reason: String| ModelError::NotAModel { path: path.to_owned(), reason };
         let not_json = |error: serde_json::Error| not_a_model(error.to_string());
         let Signature { format, version } = serde_json::from_slice(text).map_err(not_json)?;
-        if format != FORMAT || version != VERSION {
+        if format != FORMAT || ![VERSION, FLEET_VERSION].contains(&version) {
             return Err(not_a_model(format!("its format is {format:?}, version {version}; train the model again")));
         }
         let Tag { kind } = serde_json::from_slice(text).map_err(not_json)?;
+        if version == FLEET_VERSION && kind != Self::Traffic {
+            return Err(not_a_model(format!("only models of traffic have version {FLEET_VERSION}")));
+        }
         Ok(kind)
     }
 
@@ -71,5 +74,10 @@ pub(super) struct Signed<T> {
 impl<T> Signed<T> {
     pub(super) const fn new(kind: ModelKind, header: T) -> Self {
         Self { format: FORMAT, version: VERSION, kind, header }
+    }
+
+    /// The start of a model of a fleet.
+    pub(super) fn of_fleet(kind: ModelKind, header: T) -> Self {
+        Self { version: FLEET_VERSION, ..Self::new(kind, header) }
     }
 }

@@ -4,8 +4,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The version of the file's layout. Other versions are not read.
+/// The version of the file's layout.
 pub(super) const VERSION: u32 = 7;
+
+/// The version of a model of a fleet, which has its number and its parent besides. An agent that only reads the other
+/// version would move its clusters.
+pub(super) const FLEET_VERSION: u32 = 8;
 
 /// The kind of data that a model was trained on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

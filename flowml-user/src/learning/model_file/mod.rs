@@ -16,6 +16,7 @@
 mod error;
 mod features;
 mod file;
+mod fleet;
 mod format;
 mod kind;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod traffic;
 pub use self::error::ModelError;
 #[cfg(feature = "live")]
 pub(crate) use self::features::fingerprint;
+pub use self::fleet::FleetOrigin;
 pub use self::kind::ModelKind;
 pub(crate) use self::traffic::Snapshot;
 pub use self::traffic::TrafficModel;

@@ -9,13 +9,15 @@ use serde_json::Value;
 use super::error::ModelError;
 use super::features::{TrainedOn, features_hash, first_difference};
 use super::file;
+use super::fleet::{FleetMember, FleetOrigin};
 use super::format::Signed;
-use super::kind::ModelKind;
+use super::kind::{FLEET_VERSION, ModelKind};
 use crate::features::Column;
 use crate::learning::online::feedback_labels::{FeedbackLabel, FeedbackLabels};
 use crate::learning::online::fitted::Fitted;
 use crate::learning::online::learner::Learner;
 use crate::learning::online::settings::Settings;
+use crate::learning::statistics::{ModelHash, ModelIdentity};
 
 /// The largest file, bytes. A learner needs some hundred thousand.
 const LONGEST: usize = 16 << 20;
@@ -23,6 +25,8 @@ const LONGEST: usize = 16 << 20;
 /// All learners of a file, not parsed: a learner is parsed when it is used.
 #[derive(Deserialize)]
 struct Contents {
+    version: u32,
+    fleet: Option<FleetOrigin>,
     learners: BTreeMap<String, Value>,
 }
 
@@ -35,6 +39,9 @@ struct About {
     batches: u64,
     /// The operators' feedback labels.
     feedback_labels: FeedbackLabels,
+    /// The model of a fleet whose clusters it has, if these stay as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fixed: Option<ModelIdentity>,
 }
 
 /// A learner as it is read, whose parts may not fit each other.
@@ -82,8 +89,12 @@ impl SavedLearner {
 
     /// The learner, which continues with rows of these columns.
     pub(super) fn into_learner(self, columns: Vec<Column>) -> Learner {
-        let About { settings, batches, feedback_labels, .. } = self.about;
-        Learner::of_model(columns, settings, batches, feedback_labels, self.model)
+        let About { settings, batches, feedback_labels, fixed, .. } = self.about;
+        let mut learner = Learner::of_model(columns, settings, batches, feedback_labels, self.model);
+        if let Some(model) = fixed {
+            learner.fix(model);
+        }
+        learner
     }
 
     /// The learner as text of the file.
@@ -111,6 +122,8 @@ impl Snapshot {
 /// A model of traffic: learners, each under its name.
 pub struct TrafficModel {
     path: PathBuf,
+    hash: ModelHash,
+    fleet: Option<FleetOrigin>,
     learners: BTreeMap<String, Value>,
 }
 
@@ -139,6 +152,7 @@ impl TrafficModel {
                     settings: learner.settings().clone(),
                     batches: learner.batches(),
                     feedback_labels: learner.labels().clone(),
+                    fixed: learner.fixed().copied(),
                 };
                 member(name, &about, fitted)
             })
@@ -149,7 +163,7 @@ impl TrafficModel {
                 learners.iter().map(|(name, learner)| format!("{name}: {}", learner.status())).collect();
             return Err(ModelError::NotReady(states.join(", ")));
         }
-        let text = whole(&texts).map_err(|error| failed(error.into()))?;
+        let text = whole(None, &texts).map_err(|error| failed(error.into()))?;
         Ok(Snapshot { path: path.to_owned(), text })
     }
 
@@ -158,7 +172,7 @@ impl TrafficModel {
     /// # Errors
     /// If the file has no such learner, it was trained on other columns, or the file cannot be written.
     pub fn label(self, name: &str, columns: &[Column], label: FeedbackLabel) -> Result<(), ModelError> {
-        let Self { path, learners } = self;
+        let Self { path, fleet, learners, .. } = self;
         let not_a_model = |reason: String| ModelError::NotAModel { path: path.clone(), reason };
         let unreadable = |error: serde_json::Error| not_a_model(error.to_string());
         let value = learners.get(name).ok_or_else(|| not_a_model(format!("it has no learner of {name}")))?;
@@ -168,7 +182,7 @@ impl TrafficModel {
             if other == name { labelled.member(name) } else { SavedLearner::deserialize(value)?.member(other) }
         });
         let texts = texts.collect::<serde_json::Result<Vec<_>>>().map_err(unreadable)?;
-        let text = whole(&texts).map_err(unreadable)?;
+        let text = whole(fleet.as_ref(), &texts).map_err(unreadable)?;
         Snapshot { path, text }.write()
     }
 
@@ -179,6 +193,18 @@ impl TrafficModel {
     pub fn read(path: &Path) -> Result<Self, ModelError> {
         let text = file::read(path).map_err(|source| ModelError::File { path: path.to_owned(), source })?;
         Self::parse(path, &text)
+    }
+
+    /// Reads the file with this hash. A file with another hash is not parsed.
+    ///
+    /// # Errors
+    /// If the file cannot be read, has another hash, or is no model of traffic.
+    pub fn read_pinned(path: &Path, expected: ModelHash) -> Result<Self, ModelError> {
+        let text = file::read(path).map_err(|source| ModelError::File { path: path.to_owned(), source })?;
+        match ModelHash::of(&text) {
+            found if found == expected => Self::parse(path, &text),
+            found => Err(ModelError::OtherHash { path: path.to_owned(), found, expected }),
+        }
     }
 
     /// Parses the content of a file. `path` is for error messages.
@@ -192,7 +218,65 @@ impl TrafficModel {
             return Err(not_a_model(format!("it has {} bytes; expected at most {LONGEST}", text.len())));
         }
         let contents: Contents = serde_json::from_slice(text).map_err(|error| not_a_model(error.to_string()))?;
-        Ok(Self { path: path.to_owned(), learners: contents.learners })
+        let Contents { version, fleet, learners } = contents;
+        if fleet.is_some() != (version == FLEET_VERSION) {
+            return Err(not_a_model(format!("expected the member 'fleet' in version {FLEET_VERSION} only")));
+        }
+        Ok(Self { path: path.to_owned(), hash: ModelHash::of(text), fleet, learners })
+    }
+
+    /// Writes the text of a file.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub(crate) fn write_text(path: &Path, text: &str) -> Result<(), ModelError> {
+        Snapshot { path: path.to_owned(), text: text.to_owned() }.write()
+    }
+
+    /// The identity of the model.
+    #[must_use]
+    pub fn identity(&self) -> ModelIdentity {
+        ModelIdentity { hash: self.hash, number: self.fleet.as_ref().map_or(0, |fleet| fleet.number) }
+    }
+
+    /// The origin of a model of a fleet.
+    #[must_use]
+    pub const fn fleet(&self) -> Option<&FleetOrigin> {
+        self.fleet.as_ref()
+    }
+
+    /// The model of each learner, with its settings.
+    ///
+    /// # Errors
+    /// If the contents of a learner are inconsistent.
+    pub(crate) fn models(&self) -> Result<Vec<(String, Settings, Fitted)>, ModelError> {
+        let parse = |(name, value): (&String, &Value)| {
+            let saved = self.saved(name, value)?;
+            Ok((name.clone(), saved.about.settings, saved.model))
+        };
+        self.learners.iter().map(parse).collect()
+    }
+
+    /// The text of a file with the learners of this one, of which some have another model.
+    ///
+    /// # Errors
+    /// If the contents of a learner are inconsistent, or a model cannot be serialised.
+    pub(crate) fn with_models(&self, fleet: &FleetOrigin, models: Vec<(String, Fitted)>) -> Result<String, ModelError> {
+        let mut models: BTreeMap<String, Fitted> = models.into_iter().collect();
+        let failed = |error: serde_json::Error| ModelError::File { path: self.path.clone(), source: error.into() };
+        let texts = self.learners.iter().map(|(name, value)| {
+            let SavedLearner { about, model } = self.saved(name, value)?;
+            let about = About { fixed: None, ..about };
+            member(name, &about, &models.remove(name).unwrap_or(model)).map_err(failed)
+        });
+        let texts = texts.collect::<Result<Vec<_>, ModelError>>()?;
+        whole(Some(fleet), &texts).map_err(failed)
+    }
+
+    /// A learner of this file, whatever its columns are.
+    fn saved(&self, name: &str, value: &Value) -> Result<SavedLearner, ModelError> {
+        SavedLearner::deserialize(value)
+            .map_err(|error| ModelError::NotAModel { path: self.path.clone(), reason: format!("{name}: {error}") })
     }
 
     /// Checks that the file has at least one learner, and only learners of these names. Some may not have had a model
@@ -218,7 +302,11 @@ impl TrafficModel {
     /// If the learner was trained on other columns, or its contents are inconsistent.
     pub fn learner(&self, name: &str, columns: Vec<Column>) -> Result<Option<Learner>, ModelError> {
         let Some(value) = self.learners.get(name) else { return Ok(None) };
-        Ok(Some(SavedLearner::parse(&self.path, name, value, &columns)?.into_learner(columns)))
+        let mut learner = SavedLearner::parse(&self.path, name, value, &columns)?.into_learner(columns);
+        if self.fleet.is_some() {
+            learner.fix(self.identity());
+        }
+        Ok(Some(learner))
     }
 }
 
@@ -228,8 +316,11 @@ fn member(name: &str, about: &About, model: &Fitted) -> serde_json::Result<Strin
 }
 
 /// The text of a file with these learners.
-fn whole(members: &[String]) -> serde_json::Result<String> {
-    let header = serde_json::to_string_pretty(&Signed::new(ModelKind::Traffic, ()))?;
+fn whole(fleet: Option<&FleetOrigin>, members: &[String]) -> serde_json::Result<String> {
+    let header = match fleet {
+        Some(fleet) => serde_json::to_string_pretty(&Signed::of_fleet(ModelKind::Traffic, FleetMember { fleet }))?,
+        None => serde_json::to_string_pretty(&Signed::new(ModelKind::Traffic, ()))?,
+    };
     let header = header.strip_suffix("\n}").expect("an object in lines ends so");
     Ok(format!("{header},\n\"learners\": {{\n{}\n}}\n}}\n", members.join(",\n")))
 }

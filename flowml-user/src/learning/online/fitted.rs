@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::poison::transient_rows;
 use super::reason::{Explain, Typical};
 use super::settings::Settings;
-use super::update::{Pace, Update};
+use super::training::Training;
+use super::update::Pace;
 use crate::features::Column;
 use crate::learning::calibration::probability::Calibration;
 use crate::learning::checked::{Checked, Outcome, checked, holds};
@@ -116,18 +117,19 @@ impl Fitted {
 
     /// Adds a row that was just scored to the training set of its batch. Rows whose probability is above the margin move
     /// the clusters. Scores and probabilities stay the same until the batch ends.
-    pub(crate) fn learn(&mut self, update: &mut Update, scored: &Scored<'_>, settings: &Settings) {
+    pub(crate) fn learn(&mut self, training: &mut Training<'_>, scored: &Scored<'_>, settings: &Settings) {
         let &Scored { nearest: Nearest { cluster, score, distance2 }, probability, vector } = scored;
-        let entered = self.calibration.record(score, probability);
-        if entered && probability >= settings.margin {
-            update.add(cluster, vector, distance2);
+        let Some(taken) = self.calibration.record(score, probability) else { return };
+        training.count(cluster, taken);
+        if probability >= settings.margin {
+            training.add(cluster, vector, distance2);
             self.typical.follow(cluster, vector);
         }
     }
 
     /// Ends a batch: trains on its rows.
-    pub(crate) fn end_batch(&mut self, update: Update, settings: &Settings) {
-        update.train(&mut self.clusters, Pace::new(settings.half_life_batches, settings.step));
+    pub(crate) fn end_batch(&mut self, training: Training<'_>, settings: &Settings) {
+        training.train(&mut self.clusters, Pace::new(settings.half_life_batches, settings.step));
         self.calibration.refresh();
     }
 

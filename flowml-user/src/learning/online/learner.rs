@@ -2,21 +2,21 @@
 //!
 //! It uses columns only and is independent of flows and hosts, so the same [`Learner`] serves both.
 
-use ndarray::{ArrayView1, ArrayView2, Axis};
+use ndarray::{ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
 use super::beside::{Job, Place};
 use super::feedback_labels::{FeedbackClass, FeedbackLabel, FeedbackLabels, Likeness};
-use super::fitted::{Fitted, Scored, Scratch};
-use super::reason::Typical;
+use super::fitted::{Fitted, Scratch};
+use super::ready::Ready;
 use super::settings::Settings;
-use super::update::Update;
+use super::training::Training;
 use super::verdict::{ClusterSummary, Eligibility, Status, Verdict};
 use super::warm_up::WarmUp;
 use crate::features::Column;
 use crate::learning::checked::{Outcome, holds};
-use crate::learning::cluster::kmeans::Nearest;
 use crate::learning::sample::sample;
+use crate::learning::statistics::{Gathered, ModelIdentity, Statistics};
 
 /// Number of columns in a cluster's summary.
 const SUMMARY_COLUMNS: usize = 4;
@@ -32,6 +32,12 @@ pub struct Learner {
     batches: u64,
     feedback_labels: FeedbackLabels,
     stage: Stage,
+    /// The model whose clusters it has, if these stay as they are.
+    #[serde(default)]
+    fixed: Option<ModelIdentity>,
+    /// The statistics of its rows since they were last taken, if they are gathered.
+    #[serde(skip)]
+    statistics: Option<Statistics>,
     /// The thread that makes the model at the end of the warm-up.
     #[serde(skip)]
     place: Place<Option<Fitted>>,
@@ -45,73 +51,6 @@ enum Stage {
     Ready(Box<Ready>),
 }
 
-/// The state after the warm-up.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Ready {
-    fitted: Fitted,
-    /// The feedback labels, scaled by this model.
-    likeness: Likeness,
-}
-
-impl Ready {
-    /// Scores the rows of a batch, all with the same state of the model. Then trains on those of them that are in
-    /// `learnt`, in ascending order.
-    fn observe(
-        &mut self,
-        rows: ArrayView2<'_, f64>,
-        learnt: &[usize],
-        columns: &[Column],
-        settings: &Settings,
-        most_reasons: usize,
-    ) -> Vec<Option<Verdict>> {
-        // Typical values follow each row. Reasons have those from before the batch.
-        let typical = self.fitted.typical.clone();
-        let (mut update, mut scratch) = (Update::new(&self.fitted.clusters), Scratch::default());
-        let mut learnt = learnt.iter().peekable();
-        let verdict = |(number, row)| {
-            let (verdict, nearest) = self.judge(row, &typical, columns, most_reasons, &mut scratch);
-            let probability = verdict.probability;
-            // An anomaly with a high probability is an anomaly because of a feedback label.
-            let is_eligible = !verdict.anomaly || self.fitted.calibration.is_anomaly(probability);
-            if learnt.next_if_eq(&&number).is_some() && is_eligible {
-                let scored = Scored { nearest, probability, vector: &scratch.vector };
-                self.fitted.learn(&mut update, &scored, settings);
-            }
-            Some(verdict)
-        };
-        let verdicts = rows.outer_iter().enumerate().map(verdict).collect();
-        self.fitted.end_batch(update, settings);
-        verdicts
-    }
-
-    /// Scores one row. An anomaly gets at most `most_reasons` reasons, which name values of `typical`. The scaled row is
-    /// in `scratch` afterwards.
-    fn judge(
-        &self,
-        row: ArrayView1<'_, f64>,
-        typical: &Typical,
-        columns: &[Column],
-        most_reasons: usize,
-        scratch: &mut Scratch,
-    ) -> (Verdict, Nearest) {
-        let Self { fitted, likeness } = self;
-        let nearest = fitted.score(row, scratch);
-        let probability = fitted.calibration.probability(nearest.score);
-        let class = likeness.of(&scratch.vector, probability);
-        let anomaly = match class {
-            Some(FeedbackClass::Benign) => false,
-            Some(FeedbackClass::Attack) => true,
-            None => fitted.calibration.is_anomaly(probability),
-        };
-        let reasons = match anomaly && most_reasons > 0 {
-            true => fitted.explain(columns, typical).reasons(row, &scratch.vector, nearest.cluster, most_reasons),
-            false => Vec::new(),
-        };
-        let (cluster, score) = (nearest.cluster as u32, nearest.score);
-        (Verdict { cluster, score, probability, anomaly, withheld: false, class, reasons }, nearest)
-    }
-}
-
 impl Stage {
     fn ready(fitted: Fitted, feedback_labels: &FeedbackLabels) -> Self {
         let likeness = Likeness::new(feedback_labels, &fitted);
@@ -123,8 +62,17 @@ impl Learner {
     /// A learner of rows with these columns, at the start of its warm-up.
     #[must_use]
     pub fn new(columns: Vec<Column>, settings: Settings) -> Self {
-        let (feedback_labels, stage) = (FeedbackLabels::default(), Stage::WarmUp(WarmUp::default()));
-        Self { columns, settings, batches: 0, feedback_labels, stage, place: Place::OnPath, gives_reasons: true }
+        Self {
+            columns,
+            settings,
+            batches: 0,
+            feedback_labels: FeedbackLabels::default(),
+            stage: Stage::WarmUp(WarmUp::default()),
+            fixed: None,
+            statistics: None,
+            place: Place::OnPath,
+            gives_reasons: true,
+        }
     }
 
     /// A learner that continues with a model.
@@ -137,6 +85,35 @@ impl Learner {
     ) -> Self {
         let stage = Stage::ready(model, &feedback_labels);
         Self { batches, feedback_labels, stage, ..Self::new(columns, settings) }
+    }
+
+    /// Keeps its clusters as they are from now on: they are those of `model`. Probabilities still follow the rows. A
+    /// learner without a model, and one that has the clusters of another model, does not change.
+    pub(crate) fn fix(&mut self, model: ModelIdentity) {
+        if self.fitted().is_some() {
+            self.fixed.get_or_insert(model);
+        }
+    }
+
+    /// The model whose clusters it has, if these stay as they are.
+    pub(crate) const fn fixed(&self) -> Option<&ModelIdentity> {
+        self.fixed.as_ref()
+    }
+
+    /// Gathers the statistics of rows from now on, if its clusters stay as they are.
+    pub(super) fn gather(&mut self) {
+        if let (Stage::Ready(ready), Some(_), None) = (&self.stage, self.fixed, &self.statistics) {
+            let clusters = &ready.fitted.clusters;
+            self.statistics = Some(Statistics::new(clusters.len(), clusters.width()));
+        }
+    }
+
+    /// The statistics of the rows since the last call.
+    pub(super) fn take_statistics(&mut self) -> impl Iterator<Item = Gathered> {
+        let taken = self.fixed.zip(self.statistics.as_mut()).map(|(model, statistics)| (model, statistics.take()));
+        taken
+            .into_iter()
+            .flat_map(|(model, taken)| taken.into_iter().map(move |(cluster, sums)| (model, cluster, sums)))
     }
 
     /// Makes models on a separate thread from now on, so that rows are not delayed. The time at which a model takes
@@ -155,6 +132,13 @@ impl Learner {
     pub fn candidate(&self, settings: Settings) -> Self {
         let (feedback_labels, place) = (self.feedback_labels.clone(), self.place.clone());
         Self { feedback_labels, place, ..Self::new(self.columns.clone(), settings) }
+    }
+
+    /// Gives it the feedback labels and the alarm level of the learner whose rows it scores.
+    pub(super) fn continue_for(&mut self, other: &Self) {
+        other.feedback_labels.all().iter().for_each(|label| self.label(label.clone()));
+        self.set_alpha(other.settings.alpha);
+        (self.gives_reasons, self.place) = (other.gives_reasons, other.place.clone());
     }
 
     /// Adds an operator's feedback label, for this model and all that follow it.
@@ -215,7 +199,13 @@ impl Learner {
                 }
                 vec![None; rows.nrows()]
             }
-            Stage::Ready(ready) => ready.observe(rows, &learnt, &self.columns, &self.settings, most_reasons),
+            Stage::Ready(ready) => {
+                let training = match self.fixed {
+                    None => Training::moving(&ready.fitted.clusters),
+                    Some(_) => Training::fixed(self.statistics.as_mut()),
+                };
+                ready.observe(rows, &learnt, training, &self.columns, &self.settings, most_reasons)
+            }
         }
     }
 
@@ -318,7 +308,7 @@ impl Learner {
     /// The reasons for the score of any row, normal ones too; empty during the warm-up.
     #[must_use]
     #[cfg(test)]
-    pub(crate) fn explain(&self, row: ArrayView1<'_, f64>) -> Vec<super::reason::Reason> {
+    pub(crate) fn explain(&self, row: ndarray::ArrayView1<'_, f64>) -> Vec<super::reason::Reason> {
         let Some(fitted) = self.fitted() else { return Vec::new() };
         let mut scratch = Scratch::default();
         let cluster = fitted.score(row, &mut scratch).cluster;

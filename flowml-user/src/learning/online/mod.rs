@@ -21,12 +21,14 @@ pub(crate) mod learner;
 mod local;
 mod poison;
 mod promotion;
+mod ready;
 mod reason;
 pub(crate) mod settings;
 #[cfg(test)]
 mod synthetic;
 #[cfg(test)]
 mod tests;
+mod training;
 mod update;
 mod verdict;
 mod warm_up;
@@ -34,7 +36,7 @@ mod warm_up;
 pub use self::feedback_labels::{FeedbackClass, FeedbackLabel};
 pub use self::learner::Learner;
 pub(crate) use self::promotion::ModelEvent;
-pub use self::promotion::Promotion;
+pub use self::promotion::{FleetState, Promotion};
 pub use self::reason::{Reason, TypicalValue, one_line};
 pub use self::settings::Settings;
 pub use self::verdict::{ClusterSummary, Eligibility, Status, Verdict};

@@ -132,6 +132,17 @@ impl Typical {
         Self { width, quantiles }
     }
 
+    /// The quantiles of clusters that move: `change` returns for a cluster and an encoded feature what is added, and then
+    /// the factor.
+    #[must_use]
+    pub(crate) fn moved(&self, change: impl Fn(usize, usize) -> (f64, f64)) -> Self {
+        let moved = |(place, quantiles): (usize, &[f64; 3])| {
+            let (shift, factor) = change(place / self.width, place % self.width);
+            quantiles.map(|quantile| (quantile + shift) * factor)
+        };
+        Self { width: self.width, quantiles: self.quantiles.iter().enumerate().map(moved).collect() }
+    }
+
     /// Moves the quantiles of `cluster` by one more row: up by `q` or down by `1 − q` of a small step. They converge to
     /// the value below which the fraction `q` of the rows is.
     pub(crate) fn follow(&mut self, cluster: usize, vector: &[f64]) {

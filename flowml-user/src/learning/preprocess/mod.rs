@@ -31,5 +31,6 @@ pub(crate) mod statistics;
 mod table;
 
 pub use self::frame::{Frame, FrameColumn, Values};
+pub(crate) use self::parameters::LARGEST_ENCODED;
 pub use self::parameters::{Below, Floors, Height, Parameters, Scaling};
 pub use self::table::{Cleaning, LeftOut, Preprocessing, Unfit};

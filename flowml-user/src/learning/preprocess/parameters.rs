@@ -11,6 +11,9 @@ pub(super) const CLIP: f64 = 20.0;
 /// The value of a category's encoded feature. Two rows of different categories are `√2` times this apart.
 pub(super) const HOT: f64 = 1.5;
 
+/// The largest magnitude of an encoded feature.
+pub(crate) const LARGEST_ENCODED: f64 = CLIP.max(HOT);
+
 /// The largest magnitude of an encoded feature. Squares and sums of such values are finite.
 pub(super) const LARGEST_SLOT: f64 = 1e20;
 

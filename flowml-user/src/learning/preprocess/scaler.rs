@@ -1,6 +1,7 @@
 //! Preprocessing of the live learner: encodes raw feature values at comparable size, fitted on a warm-up set.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use ndarray::{Array2, ArrayView1, ArrayView2};
 use serde::{Deserialize, Serialize};
@@ -176,6 +177,25 @@ impl Scaler {
             }
         }
         Saved { below: self.below, columns: sharper }.into()
+    }
+
+    /// Multiplies the scale of each number whose `spreads` are not in `kept`, as [`Self::sharpened`]. `spreads` has a
+    /// standard deviation for each encoded feature. Also returns for each encoded feature the factor of scaled values.
+    #[must_use]
+    pub(crate) fn rescaled(&self, spreads: &[f64], kept: RangeInclusive<f64>) -> (Self, Vec<f64>) {
+        let mut columns = self.columns.clone();
+        let mut factors = vec![1.0; spreads.len()];
+        for (column, scale) in columns.iter_mut().enumerate() {
+            let feature = self.encoded_of(column).start;
+            if let Scale::Number(number) = scale
+                && !kept.contains(&spreads[feature])
+            {
+                let before = number.scale;
+                number.sharpen(spreads[feature], Floors::OF_FEATURES.of(number.log));
+                factors[feature] = before / number.scale;
+            }
+        }
+        (Saved { below: self.below, columns }.into(), factors)
     }
 
     /// Scales many rows.

@@ -22,6 +22,7 @@ mod doctor;
 mod eval;
 mod features;
 mod feedback;
+mod fleet;
 mod label;
 mod learning;
 mod message;
@@ -49,6 +50,7 @@ pub(crate) use self::doctor::Doctor;
 pub(crate) use self::eval::Eval;
 pub(crate) use self::features::{Features, ListFormat};
 pub(crate) use self::feedback::Feedback;
+pub(crate) use self::fleet::{Fleet, FleetCommand, MergeArguments};
 pub(crate) use self::label::Label;
 pub(crate) use self::model::{Model, ModelCommand};
 pub(crate) use self::pages::Pages;
@@ -108,6 +110,9 @@ pub(crate) enum Command {
     /// Store in a model of traffic that an incident was benign, or that it was an attack
     #[command(long_about = feedback::FEEDBACK_HELP, after_help = feedback::FEEDBACK_EXAMPLES)]
     Feedback(Feedback),
+    /// Make the model of a fleet of agents
+    #[command(after_help = exit_codes!())]
+    Fleet(Fleet),
     /// Show what a model file contains
     #[command(after_help = exit_codes!())]
     Model(Model),
@@ -136,6 +141,7 @@ impl Arguments {
             Command::Read(read) => read.contradiction(),
             Command::Eval(eval) => eval.contradiction(),
             Command::Doctor(doctor) => interface_twice(&doctor.interfaces),
+            Command::Fleet(Fleet { command: FleetCommand::Merge(merge) }) => merge.contradiction(),
             Command::Features(_)
             | Command::Label(_)
             | Command::Train(_)

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use flowml_user::process::amounts::duration;
 use flowml_user::session::{InitiatorRule, Timeouts};
 
+use super::fleet::FleetArguments;
 use super::outputs::OutputArguments;
 use super::rows::RowArguments;
 use super::sandbox::SandboxArguments;
@@ -76,6 +77,10 @@ pub(crate) struct Read {
     #[arg(long, group = "judgement")]
     pub(crate) learn: bool,
 
+    /// The fleet options.
+    #[command(flatten)]
+    pub(crate) fleet: FleetArguments,
+
     /// The outputs.
     #[command(flatten)]
     pub(crate) output: OutputArguments,
@@ -143,7 +148,11 @@ impl Read {
         let unjudged = (self.rows.alarms.level().is_some() && self.model.is_none() && !self.learn).then(|| {
             "'--alpha' and '--false-alarms' need scored rows: expected '--model FILE' or '--learn' as well".to_owned()
         });
+        let needs_model = self.fleet.fleet_statistics || self.fleet.model().is_some();
+        let without_model = (needs_model && self.model.is_none()).then(|| {
+            "'--fleet-statistics' and '--fleet-model' need a model in use: expected '--model FILE' as well".to_owned()
+        });
         let other = || self.output.contradiction().or_else(|| self.rows.contradiction());
-        twice.or(unjudged).or_else(other)
+        twice.or(unjudged).or(without_model).or_else(other)
     }
 }

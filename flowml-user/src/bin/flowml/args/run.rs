@@ -16,6 +16,7 @@ use flowml_user::session::Timeouts;
 use glob::Pattern as NamePattern;
 
 use super::configuration::Configuration;
+use super::fleet::FleetArguments;
 use super::outputs::OutputArguments;
 use super::rows::RowArguments;
 use super::sandbox::SandboxArguments;
@@ -111,6 +112,10 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) learn: bool,
 
+    /// The fleet options.
+    #[command(flatten)]
+    pub(crate) fleet: FleetArguments,
+
     /// The outputs.
     #[command(flatten)]
     pub(crate) output: OutputArguments,
@@ -200,6 +205,8 @@ impl Run {
             learn: self.learn,
             alarms: self.rows.alarms.level(),
             seed: self.rows.seed,
+            statistics: self.fleet.fleet_statistics,
+            fleet_model: self.fleet.model(),
         }
     }
 
@@ -224,6 +231,11 @@ impl Run {
         }
         if !self.exclude.is_empty() && self.interfaces.iter().all(|selector| matches!(selector, Selector::Name(_))) {
             let message = "'--exclude' needs interfaces to choose from: expected a pattern or 'any' with '--interface'";
+            return Some(message.to_owned());
+        }
+        if self.learn && self.fleet.fleet_statistics {
+            let message =
+                "'--fleet-statistics' cannot be used with '--learn': expected a model, whose statistics they are";
             return Some(message.to_owned());
         }
         let twice = interface_twice(&self.interfaces);

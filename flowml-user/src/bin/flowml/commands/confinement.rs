@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use flowml_user::engine::learners::is_file;
 use flowml_user::process::sandbox::{self, Confined, Reach};
 
-use crate::args::{Command, Run, SandboxArguments};
+use crate::args::{Command, Fleet, FleetCommand, Run, SandboxArguments};
 
 /// Restricts a command that reads files to the files it was given, before its first thread starts. Missing kernel
 /// support is not reported here: `flowml doctor` reports it.
@@ -46,6 +46,10 @@ fn reach_of_run(run: &Run, saves: Option<&Path>) -> Reach {
         reach.read_beside(file);
     }
     run.model.as_deref().filter(|path| is_file(path)).into_iter().chain(saves).for_each(|path| reach.write(path));
+    if let Some(model) = run.fleet.model() {
+        // The same as for the configuration.
+        reach.read_beside(&model.path);
+    }
     run.output.reach(&mut reach);
     if let Some(address) = run.metrics {
         reach.listen(address.port());
@@ -75,7 +79,8 @@ fn reach_of_reader(command: &Command) -> Option<(SandboxArguments, Reach)> {
     let arguments = match command {
         Command::Read(read) => {
             let model = read.model.iter().filter(|path| is_file(path));
-            name(&mut reach, &read.files, model);
+            let fleet_model = read.fleet.model().map(|model| model.path);
+            name(&mut reach, read.files.iter().chain(&fleet_model), model);
             read.output.reach(&mut reach);
             read.sandbox
         }
@@ -104,6 +109,11 @@ fn reach_of_reader(command: &Command) -> Option<(SandboxArguments, Reach)> {
         Command::Feedback(feedback) => {
             name(&mut reach, [&feedback.records], [&feedback.model]);
             feedback.sandbox
+        }
+        Command::Fleet(Fleet { command: FleetCommand::Merge(merge) }) => {
+            let parent = Some(&merge.parent).filter(|path| is_file(path));
+            name(&mut reach, merge.inputs.iter().chain(parent), [&merge.output]);
+            merge.sandbox
         }
         Command::Run(_)
         | Command::Train(_)

@@ -5,6 +5,7 @@ pub(crate) mod doctor;
 pub(crate) mod evaluate;
 pub(crate) mod features;
 pub(crate) mod feedback;
+pub(crate) mod fleet;
 pub(crate) mod label;
 pub(crate) mod pages;
 pub(crate) mod read;

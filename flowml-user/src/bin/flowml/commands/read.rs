@@ -86,13 +86,18 @@ impl Reading<'_> {
                 None => Begin::Untrained,
             },
         };
-        let learners = Learners::begin(begin, columns.flows, &settings, level)?;
+        let mut learners = Learners::begin(begin, columns.flows, &settings, level)?;
+        if let Some(model) = arguments.fleet.model() {
+            model.offer(&mut learners, columns.flows, false)?;
+        }
         let notice = arguments.learn.then(|| {
             "a pipe cannot be read twice: the model is trained while rows are scored, and there are no scores before a warm-up \
              of 30 s"
                 .to_owned()
         });
-        Ok((Some(learners), notice.into_iter().collect()))
+        let learners = learners.with_statistics(arguments.fleet.fleet_statistics);
+        let notices = notice.into_iter().chain(learners.without_statistics()).collect();
+        Ok((Some(learners), notices))
     }
 
     /// Trains models on the captures. Faults of the files are reported later, when their rows are written.

@@ -22,7 +22,7 @@ use crate::tui::forward;
 use crate::ui::outward::print_last;
 
 /// The keys of a configuration that can change during a run.
-const KEYS: [&str; 3] = ["alpha", "false-alarms", "model"];
+const KEYS: [&str; 5] = ["alpha", "false-alarms", "fleet-model", "fleet-model-hash", "model"];
 
 /// Meters live until a signal or the end of the duration.
 ///
@@ -99,7 +99,12 @@ fn rereads(begun: Configuration) -> Rereads {
             let (path, keys) = (now.path().display(), waiting.join(", "));
             format!("{path}: changes of {keys} take effect at the next start")
         });
-        Ok(Reread { alarms: run.rows.alarms.level(), model: run.model, warnings: warning.into_iter().collect() })
+        Ok(Reread {
+            alarms: run.rows.alarms.level(),
+            fleet_model: run.fleet.model(),
+            model: run.model,
+            warnings: warning.into_iter().collect(),
+        })
     })
 }
 

@@ -10,7 +10,8 @@ use flowml_user::engine::AlarmLevel;
 use flowml_user::engine::learners::{Begin, Builtin, Learners};
 use flowml_user::export::LearnerReport;
 use flowml_user::features::FlowColumns;
-use flowml_user::learning::{ClusterSummary, ModelKind, Settings};
+use flowml_user::learning::model_file::FleetOrigin;
+use flowml_user::learning::{ClusterSummary, ModelKind, Settings, TrafficModel};
 use flowml_user::process::plain::{self, print, print_lines};
 
 use super::run;
@@ -121,6 +122,19 @@ pub(super) async fn run(arguments: &Train) -> Result<()> {
         print(&format!("flowml: wrote the model to {}", arguments.model.display()));
     }
     Ok(())
+}
+
+/// The identity of a model file, and its parent if it is a model of a fleet.
+pub(super) fn describe_identity(file: &Path) -> Result<String> {
+    let model = match Builtin::named(file) {
+        Some(which) => which.model()?,
+        None => TrafficModel::read(file)?,
+    };
+    let fleet = model.fleet().map(|FleetOrigin { number, parent, rows }| {
+        let rows: Vec<String> = rows.iter().map(|(name, rows)| format!("{rows} rows of {name}")).collect();
+        format!("model {number} of a fleet, merged from the statistics of {} under {parent}\n", rows.join(" and "))
+    });
+    Ok(format!("sha256 {}\n{}", model.identity().hash, fleet.unwrap_or_default()))
 }
 
 /// A description of models as text.

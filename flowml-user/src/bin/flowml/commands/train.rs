@@ -216,7 +216,7 @@ impl Verdict {
 pub(crate) fn show(arguments: &Model) -> Result<()> {
     let ModelCommand::Show { file } = &arguments.command;
     let text = match traffic::kind(file)? {
-        ModelKind::Traffic => traffic::describe(&traffic::learners(file, None)?),
+        ModelKind::Traffic => traffic::describe_identity(file)? + &traffic::describe(&traffic::learners(file, None)?),
         ModelKind::Table => description(&TableModel::load(file)?) + "\n",
     };
     // A reader that closes the pipe early is no error.

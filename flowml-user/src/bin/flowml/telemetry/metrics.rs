@@ -55,6 +55,8 @@ pub(crate) struct Metrics {
     pub(super) aggregated_packets: Counter,
     pub(super) aggregated_bytes: Counter,
     pub(super) displaced_sessions: Counter,
+    pub(super) fleet_model_number: Family<Label, Gauge>,
+    pub(super) fleet_model_state: Family<Label, Gauge>,
     pub(super) output_rows: Family<Label, Counter>,
     pub(super) output_lost_rows: Family<Label, Counter>,
 }
@@ -166,6 +168,16 @@ impl Metrics {
                 "Sessions that ended early because there were too many",
                 Counter::default(),
             ),
+            fleet_model_number: names.add(
+                "fleet_model_number",
+                "Number of the newest model of the fleet that was offered; 0 if it was not made by a merge, or is not readable",
+                Family::default(),
+            ),
+            fleet_model_state: names.add(
+                "fleet_model_state",
+                "What became of this model: 0 none was offered, 1 on trial, 2 in use, 3 refused, 4 replaced by another model",
+                Family::default(),
+            ),
             output_rows: names.add(
                 "output_rows",
                 "Rows and records that were sent to an output, including lost ones",
@@ -181,6 +193,10 @@ impl Metrics {
         }
         for step in &STEPS {
             metrics.shed.get_or_create_owned(&by_step(step.name));
+        }
+        for learner in ["flows", "hosts"] {
+            metrics.fleet_model_number.get_or_create_owned(&[("learner", learner.to_owned())]);
+            metrics.fleet_model_state.get_or_create_owned(&[("learner", learner.to_owned())]);
         }
         for of in ["flow", "host"] {
             metrics.anomalies.get_or_create_owned(&[("of", of.to_owned())]);

@@ -72,6 +72,13 @@ impl Observer for Metrics {
         self.aggregated_packets.inc_by(report.shedding.aggregated.packets);
         self.aggregated_bytes.inc_by(report.shedding.aggregated.bytes);
         self.displaced_sessions.inc_by(report.shedding.displaced);
+        for learner in &report.learners {
+            if let Some((model, state)) = learner.fleet {
+                let label = [("learner", learner.of.to_owned())];
+                self.fleet_model_number.get_or_create(&label).set(model.number as i64);
+                self.fleet_model_state.get_or_create(&label).set(state.number());
+            }
+        }
         for (destination, (rows, rows_lost)) in by_destination(outputs) {
             let label = [("output", destination.to_owned())];
             // Sent rows may later be counted as lost, so the number sent can decrease. The sum cannot.

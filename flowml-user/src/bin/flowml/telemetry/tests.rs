@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use flowml_common::packet::Skipped;
 use flowml_common::table::Count;
-use flowml_user::export::{Began, InterfaceReport, IntervalReport, Level, Observer, OutputLine, RowCounts, Shedding};
+use flowml_user::export::{
+    Began, InterfaceReport, IntervalReport, LearnerReport, Level, Observer, OutputLine, RowCounts, Shedding,
+};
 use flowml_user::incident::{Hosts, Incident, State};
+use flowml_user::learning::{FleetState, ModelHash, ModelIdentity, Status};
 use flowml_user::record::Clock;
 use flowml_user::sequential::{Evidence, Kind};
 
@@ -77,7 +80,13 @@ fn report() -> IntervalReport {
         late: Duration::ZERO,
         level: Level::Records,
         shedding: Shedding { steps: [1, 2, 3, 4], aggregated: Count { packets: 5, bytes: 300 }, displaced: 6 },
-        learners: Vec::new(),
+        learners: vec![LearnerReport {
+            of: "flows",
+            status: Status::Ready { clusters: 1, calibration_scores: 300 },
+            beside: None,
+            fleet: Some((ModelIdentity { hash: ModelHash::of(b""), number: 7 }, FleetState::Refused)),
+            clusters: Vec::new(),
+        }],
         incidents: Vec::new(),
     }
 }
@@ -107,8 +116,15 @@ fn an_incident_is_open_as_soon_as_it_is_reported() {
 fn scraped_counters_are_the_sum_of_the_intervals() {
     let mut metrics = metrics();
     let outputs = |taken, lost| [output("udp://10.0.0.1:4739", taken, lost)];
-    let rows =
-        RowCounts { flows: 5, sessions: 4, hosts: 7, aggregates: 0, scored: 6, flow_anomalies: 1, host_anomalies: 2 };
+    let rows = RowCounts {
+        flows: 5,
+        sessions: 4,
+        hosts: 7,
+        scored: 6,
+        flow_anomalies: 1,
+        host_anomalies: 2,
+        ..RowCounts::default()
+    };
     metrics.interval(&report(), &RowCounts::default(), &outputs(3, 0));
     for state in [State::Open, State::Closed] {
         metrics.incident(state, &incident(Kind::PortScan));
@@ -132,6 +148,9 @@ fn scraped_counters_are_the_sum_of_the_intervals() {
         "flowml_aggregated_packets_total 10",
         "flowml_aggregated_bytes_total 600",
         "flowml_displaced_sessions_total 12",
+        "flowml_fleet_model_number{learner=\"flows\"} 7",
+        "flowml_fleet_model_state{learner=\"flows\"} 3",
+        "flowml_fleet_model_state{learner=\"hosts\"} 0",
         "flowml_drain_duration_seconds_count 4",
         "flowml_drain_duration_seconds_bucket{le=\"0.003\"} 2",
         "flowml_output_rows_total{output=\"udp://10.0.0.1:4739\"} 5",

@@ -32,6 +32,12 @@ impl Candidate {
         Self { learner, learns_unusual: false, batches: 0, trial: Trial::default(), reported: false }
     }
 
+    /// A candidate that was trained elsewhere. Rows that are unusual to the model in use count in its trial too, because
+    /// that model had no influence on its training.
+    pub(super) fn offered(learner: Learner) -> Self {
+        Self { learns_unusual: true, ..Self::new(learner) }
+    }
+
     /// Adds a batch with the verdicts of the model in use.
     pub(super) fn observe(
         &mut self,

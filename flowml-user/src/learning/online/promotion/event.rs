@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::trial::Trial;
 use crate::learning::online::local;
 use crate::learning::online::verdict::UNUSUAL;
+use crate::learning::statistics::ModelIdentity;
 
 /// An event that is reported to the operator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,13 +30,19 @@ pub(crate) enum ModelEvent {
         /// The fraction of unusual rows, 0–1.
         part: f64,
     },
+    /// A model of the fleet is tried beside the model in use.
+    FleetTrial(ModelIdentity),
+    /// The model of the fleet was promoted.
+    FleetPromoted(ModelIdentity, Trial),
+    /// The model of the fleet failed its trial.
+    FleetRefused(ModelIdentity, Trial),
 }
 
 impl ModelEvent {
     /// Whether the event is a warning.
     #[must_use]
     pub(crate) const fn is_warning(&self) -> bool {
-        matches!(self, Self::Suspicious { .. } | Self::Drift { .. })
+        matches!(self, Self::Suspicious { .. } | Self::Drift { .. } | Self::FleetRefused(..))
     }
 }
 
@@ -61,6 +68,21 @@ impl fmt::Display for ModelEvent {
             Self::Failed(Trial { rows, unusual, anomalies, .. }) => write!(
                 f,
                 "the candidate model is rejected, because its probabilities do not hold ({unusual} unusual rows and {anomalies} anomalies in {rows} rows outside incidents); the current model stays in use, and a new candidate is trained"
+            ),
+            Self::FleetTrial(model) => {
+                write!(f, "model {model} of the fleet is tried beside the current model")
+            }
+            Self::FleetPromoted(model, Trial { rows, unusual, anomalies, .. }) => write!(
+                f,
+                "model {model} of the fleet is promoted: its probabilities hold for this host's traffic ({unusual} unusual rows and {anomalies} anomalies in {rows} rows outside incidents)"
+            ),
+            Self::FleetRefused(model, Trial { incident: [found, again], .. }) if 2 * again < *found => write!(
+                f,
+                "model {model} of the fleet is refused, because it detects only {again} of {found} anomalies of incidents; the current model stays in use"
+            ),
+            Self::FleetRefused(model, Trial { rows, unusual, anomalies, .. }) => write!(
+                f,
+                "model {model} of the fleet is refused, because its probabilities do not hold for this host's traffic ({unusual} unusual rows and {anomalies} anomalies in {rows} rows outside incidents); the current model stays in use"
             ),
             Self::Suspicious { part } => write!(
                 f,

@@ -9,6 +9,7 @@
 mod candidate;
 mod drift;
 mod event;
+mod offer;
 #[cfg(test)]
 mod tests;
 mod trial;
@@ -18,14 +19,17 @@ use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::event::ModelEvent;
+pub use self::offer::FleetState;
 
 use self::candidate::Candidate;
 use self::drift::Drift;
+use self::offer::Offer;
 use super::learner::Learner;
 use super::local::Local;
 use super::settings::Settings;
 use super::verdict::{ClusterSummary, Eligibility, Status, Verdict};
 use crate::features::Column;
+use crate::learning::statistics::{Gathered, ModelIdentity};
 
 /// The model in use and its candidate.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,17 +38,36 @@ pub struct Promotion {
     /// For a model of other traffic: whether its probabilities hold for local traffic.
     local: Option<Local>,
     candidate: Option<Candidate>,
+    /// The newest model of the fleet that was offered.
+    #[serde(default)]
+    offer: Option<Offer>,
     drift: Drift,
     events: Vec<ModelEvent>,
     /// Whether training is disabled.
     held: bool,
+    /// Whether statistics of rows are gathered.
+    #[serde(skip)]
+    gathers: bool,
+    /// The statistics of models that are no longer in use.
+    #[serde(skip)]
+    gathered: Vec<Gathered>,
 }
 
 impl Promotion {
     /// A learner without a model, or one that continues with what it learnt from local traffic.
     #[must_use]
     pub(crate) fn of(acting: Learner) -> Self {
-        Self { acting, local: None, candidate: None, drift: Drift::default(), events: Vec::new(), held: false }
+        Self {
+            acting,
+            local: None,
+            candidate: None,
+            offer: None,
+            drift: Drift::default(),
+            events: Vec::new(),
+            held: false,
+            gathers: false,
+            gathered: Vec::new(),
+        }
     }
 
     /// A learner with a model of other traffic. A candidate with these settings is trained from the start.
@@ -66,15 +89,13 @@ impl Promotion {
     /// Sets whether anomalies have reasons.
     pub(crate) fn give_reasons(&mut self, give: bool) {
         self.acting.give_reasons(give);
-        if let Some(candidate) = &mut self.candidate {
-            candidate.learner.give_reasons(give);
-        }
+        self.candidates().for_each(|candidate| candidate.learner.give_reasons(give));
     }
 
     /// Stops all training. Rows are scored with the present model from now on.
     pub(crate) fn hold(&mut self) {
         self.held = true;
-        (self.candidate, self.local) = (None, None);
+        (self.candidate, self.local, self.offer) = (None, None, None);
         self.events.clear();
     }
 
@@ -107,6 +128,14 @@ impl Promotion {
             self.events.push(ModelEvent::Drift { part });
             self.begin_candidate();
         }
+        if let Some((event, passed)) = self.offer.as_mut().and_then(|offer| offer.observe(rows, eligibility, &verdicts))
+        {
+            self.events.push(event);
+            if let Some(learner) = passed {
+                self.candidate = None;
+                self.promote(learner);
+            }
+        }
         if let Some(local) = &mut self.local
             && local.check(&mut verdicts, eligibility, hosts, self.acting.settings())
         {
@@ -128,10 +157,72 @@ impl Promotion {
     fn end_trial(&mut self, outcome: ModelEvent) {
         let candidate = self.candidate.take();
         match (&outcome, candidate) {
-            (ModelEvent::Promoted(_), Some(candidate)) => (self.acting, self.local) = (candidate.learner, None),
+            (ModelEvent::Promoted(_), Some(candidate)) => self.promote(candidate.learner),
             _ => self.begin_candidate(),
         }
         self.events.push(outcome);
+    }
+
+    /// Tries a model of the fleet beside the model in use. A model that was offered before is tried again only if it was
+    /// refused or replaced, and `again` requests it.
+    pub(crate) fn offer(&mut self, mut learner: Learner, again: bool) {
+        let Some(&model) = learner.fixed() else { return };
+        if self.acting.fixed() == Some(&model) {
+            self.offer = Some(Offer::in_use(model));
+            return;
+        }
+        let is_known =
+            self.offer.as_ref().is_some_and(|offer| offer.model == model && (offer.candidate.is_some() || !again));
+        if !is_known {
+            learner.continue_for(&self.acting);
+            self.offer = Some(Offer::trial(model, learner));
+            self.events.push(ModelEvent::FleetTrial(model));
+        }
+    }
+
+    /// Notes that a model of the fleet cannot be tried, unless another one is being tried.
+    pub(crate) fn refuse(&mut self, model: ModelIdentity) {
+        if self.offer.as_ref().is_none_or(|offer| offer.candidate.is_none()) {
+            self.offer = Some(Offer::refused(model));
+        }
+    }
+
+    /// The newest model of the fleet that was offered, and what became of it.
+    #[must_use]
+    pub(crate) fn offered(&self) -> Option<(ModelIdentity, FleetState)> {
+        self.offer.as_ref().map(|offer| (offer.model, offer.state(self.acting.fixed())))
+    }
+
+    /// The candidates.
+    fn candidates(&mut self) -> impl Iterator<Item = &mut Candidate> {
+        let offered = self.offer.as_mut().and_then(|offer| offer.candidate.as_mut());
+        self.candidate.iter_mut().chain(offered)
+    }
+
+    /// Uses this learner from now on.
+    fn promote(&mut self, learner: Learner) {
+        self.gathered.extend(self.acting.take_statistics());
+        (self.acting, self.local) = (learner, None);
+        if self.gathers {
+            self.acting.gather();
+        }
+    }
+
+    /// Gathers the statistics of rows from now on. The clusters of the model in use stay as they are then; they are those
+    /// of `model`.
+    pub(crate) fn gather(&mut self, model: Option<ModelIdentity>) {
+        self.gathers = true;
+        if let Some(model) = model {
+            self.acting.fix(model);
+        }
+        self.acting.gather();
+    }
+
+    /// The statistics of the rows since the last call.
+    pub(crate) fn take_statistics(&mut self) -> Vec<Gathered> {
+        let mut taken = std::mem::take(&mut self.gathered);
+        taken.extend(self.acting.take_statistics());
+        taken
     }
 
     /// The events that were not reported yet.
@@ -142,9 +233,7 @@ impl Promotion {
     /// Sets the probability below which rows are anomalies, for the candidate too.
     pub(crate) fn set_alpha(&mut self, alpha: f64) {
         self.acting.set_alpha(alpha);
-        if let Some(candidate) = &mut self.candidate {
-            candidate.learner.set_alpha(alpha);
-        }
+        self.candidates().for_each(|candidate| candidate.learner.set_alpha(alpha));
     }
 
     /// As [`Learner::pass`].
@@ -153,9 +242,7 @@ impl Promotion {
         if let Some(local) = &mut self.local {
             local.pass(batches);
         }
-        if let Some(candidate) = &mut self.candidate {
-            candidate.learner.pass(batches);
-        }
+        self.candidates().for_each(|candidate| candidate.learner.pass(batches));
     }
 
     /// Gives learners that were read the columns that they were written with.
@@ -164,13 +251,19 @@ impl Promotion {
     /// If the learners do not fit the columns.
     pub(crate) fn fit_to(&mut self, columns: &[Column]) -> Result<(), String> {
         self.acting.fit_to(columns)?;
-        self.candidate.as_mut().map_or(Ok(()), |candidate| candidate.learner.fit_to(columns))
+        self.candidates().try_for_each(|candidate| candidate.learner.fit_to(columns))
     }
 
     /// The learner with the model in use.
     #[must_use]
     pub fn acting(&self) -> &Learner {
         &self.acting
+    }
+
+    /// The learner with the model in use, alone.
+    #[must_use]
+    pub(crate) fn into_acting(self) -> Learner {
+        self.acting
     }
 
     /// The learner with the model in use, for changes.

@@ -120,8 +120,8 @@ fn learners() -> Vec<LearnerReport> {
     let ready = Status::Ready { clusters: 2, calibration_scores: 4096 };
     let warming_up = Status::WarmingUp { rows: 400, rows_needed: 300, batches: 12, batches_needed: 30 };
     vec![
-        LearnerReport { of: "flows", status: warming_up, beside: None, clusters: Vec::new() },
-        LearnerReport { of: "hosts", status: ready, beside: Some(warming_up), clusters },
+        LearnerReport { of: "flows", status: warming_up, beside: None, fleet: None, clusters: Vec::new() },
+        LearnerReport { of: "hosts", status: ready, beside: Some(warming_up), fleet: None, clusters },
     ]
 }
 
