@@ -268,11 +268,7 @@ fn flows_are_those_of_the_packets_that_tcpdump_selects() -> Result<()> {
 
 /// Compares the flows with a filter with those of the frames that tcpdump selects. `all` is the number of packets in flows
 /// without a filter. Returns the number with it.
-fn compare(
-    (link, records, all): (LinkType, &[Record], u64),
-    filter: &PacketFilter,
-    dumped: Vec<u8>,
-) -> Result<u64> {
+fn compare((link, records, all): (LinkType, &[Record], u64), filter: &PacketFilter, dumped: Vec<u8>) -> Result<u64> {
     let mut chosen = vec![false; records.len()];
     let mut file = CaptureFile::over(Cursor::new(dumped), "tcpdump".to_owned())?;
     while let Some(captured) = file.next_frame()? {
