@@ -28,7 +28,7 @@ use flowml_user::capture::file::link::LinkType;
 use flowml_user::capture::file::{CaptureFile, Captured};
 use flowml_user::capture::filter::PacketFilter;
 use flowml_user::capture::vectors::VecTable;
-use rand::SeedableRng;
+use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -49,6 +49,9 @@ enum Rule {
     ExtensionHeader,
     /// libpcap does not know the EtherTypes 0x9200 and 0x9300 of VLAN tags.
     OtherTag,
+    /// The bytes where another tag would end look like an EtherType. After `vlan`, libpcap reads them as one also in packets
+    /// without that tag.
+    LikeTagged,
 }
 
 impl Rule {
@@ -61,7 +64,16 @@ impl Rule {
         }
         let tags = captured.bytes.get(12..link)?.chunks_exact(4);
         let is_other = |tag: &[u8]| matches!(tag, [0x92 | 0x93, 0, ..]);
-        (captured.link == LinkType::Ethernet && tags.into_iter().any(is_other)).then_some(Self::OtherTag)
+        if captured.link != LinkType::Ethernet {
+            return None;
+        }
+        if tags.into_iter().any(is_other) {
+            return Some(Self::OtherTag);
+        }
+        let behind = captured.bytes.get(link..).unwrap_or_default();
+        let is_type =
+            |word: &[u8]| matches!(word[2..], [0x08, 0] | [0x86, 0xdd] | [0x81, 0] | [0x88, 0xa8] | [0x91, 0]);
+        behind.chunks_exact(4).take(8).any(is_type).then_some(Self::LikeTagged)
     }
 }
 
@@ -191,8 +203,11 @@ fn tcpdump(capture: &Path, expression: &str) -> Result<Dumped> {
     Ok(Dumped::NotOfLink)
 }
 
+/// A table in which every flow has room.
 fn table(filter: Option<&Filter>) -> VecTable {
-    VecTable::new(Shape::for_capacity(1 << 16), Seed([7; 12])).with_filter(filter.copied())
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(3);
+    let seed = Seed(std::array::from_fn(|_| random.r#gen()));
+    VecTable::new(Shape::for_capacity(1 << 17), seed).with_filter(filter.copied())
 }
 
 fn meter(table: &mut VecTable, link: LinkType, record: &Record) -> Metered {
@@ -241,6 +256,7 @@ fn flows_are_those_of_the_packets_that_tcpdump_selects() -> Result<()> {
         let mut everything = table(None);
         records.iter().for_each(|record| _ = meter(&mut everything, link, record));
         let all = in_flows(&everything)?;
+        ensure!(everything.counts().skipped[Skipped::TableFull as usize].packets == 0, "the table is full");
         let mut expressions = Expressions::new(Xoshiro256PlusPlus::seed_from_u64(n as u64), values);
         // Most frames are Ethernet.
         for _ in 0..if link == LinkType::Ethernet { EXPRESSIONS } else { EXPRESSIONS / 10 } {
@@ -292,8 +308,7 @@ fn compare((link, records, all): (LinkType, &[Record], u64), filter: &PacketFilt
     }
     let (ours_in_flows, theirs_in_flows) = (in_flows(&ours)?, in_flows(&theirs)?);
     ensure!(flows(&ours) == flows(&theirs) && ours_in_flows == theirs_in_flows, "the flows differ");
-    let full = [&ours, &theirs].map(|table| table.counts().skipped[Skipped::TableFull as usize].packets);
-    ensure!(full == [0, 0] && filtered(&ours) + ours_in_flows == all, "{} filtered, full {full:?}", filtered(&ours));
+    ensure!(filtered(&ours) + ours_in_flows == all, "{} filtered, {ours_in_flows} of {all} in flows", filtered(&ours));
     Ok(ours_in_flows)
 }
 
