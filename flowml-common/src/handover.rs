@@ -12,7 +12,7 @@ use crate::tunnel::PortList;
 
 /// The number of the layout and of the meaning of the maps that outlive an agent. A change of either needs a new
 /// number, so that an agent refuses a table that it would misread.
-pub const LAYOUT: u64 = 3;
+pub const LAYOUT: u64 = 4;
 
 /// The first word of every [`Handover`], in every layout.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"flowml\0\x01");

@@ -3,7 +3,8 @@
 //! A packet passes the modules in this order. A [`cursor`] gives access to its bytes. The parser ([`parse`]) reads their
 //! [`headers`] and makes a [`packet`]. The [`table`] adds it to the [`counts`] of its [`flow`]. It may keep the first payload bytes
 //! ([`content`]) and the packet that an ICMP error quotes ([`quote`]). If it looks into [`tunnel`]s, it keeps their
-//! addresses too. [`handover`] is the state that one agent leaves to the next.
+//! addresses too. A [`filter`] selects the packets that are counted in flows. [`handover`] is the state that one agent leaves to
+//! the next.
 //!
 //! This crate does not allocate, does not panic on any input, contains no `unsafe`, and does not depend on the host.
 #![no_std]
@@ -12,6 +13,7 @@
 pub mod content;
 pub mod counts;
 pub mod cursor;
+pub mod filter;
 pub mod flow;
 pub mod handover;
 pub mod headers;

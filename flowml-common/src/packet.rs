@@ -78,11 +78,13 @@ pub enum Skipped {
     TableFull,
     /// The number of the counting CPU is beyond those that the flow table was made for.
     NoPartition,
+    /// The filter does not select the packet, which would be in a flow otherwise.
+    Filtered,
 }
 
 impl Skipped {
     /// Number of reasons.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
 
     /// All reasons, each at its index.
     pub const ALL: [Self; Self::COUNT] = [
@@ -93,6 +95,7 @@ impl Skipped {
         Self::NotLinear,
         Self::TableFull,
         Self::NoPartition,
+        Self::Filtered,
     ];
 
     /// The name in summaries and metrics.
@@ -105,6 +108,7 @@ impl Skipped {
             Self::NotLinear => "not_linear",
             Self::TableFull => "table_full",
             Self::NoPartition => "no_partition",
+            Self::Filtered => "filtered",
         }
     }
 }

@@ -5,12 +5,13 @@ use core::hint::black_box;
 use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_skb_pull_data, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use flowml_common::content::FrameBytes;
+use flowml_common::filter::{ETHERNET, untagged_length};
 use flowml_common::packet::{Frame, Hook, Segments, Skipped};
 use flowml_common::parse::{Levels as _, parse, parse_levels};
-use flowml_common::table::{Metered, count_tunnels, record, record_inside, skip};
+use flowml_common::table::{Metered, count_tunnels, filter_out, record, record_inside, skip};
 
 use crate::cursor::PacketCursor;
-use crate::maps::{Partition, Place, Ports, Steps, count_stray, cpu};
+use crate::maps::{Partition, Place, Ports, Steps, count_stray, cpu, is_filtered_out};
 use crate::payload::Socket;
 
 /// Number of header bytes that must be in linear memory at tc before parsing: Ethernet, two tags, IPv6 and TCP with all
@@ -196,7 +197,11 @@ fn count_steps<F: Fn() -> PacketCursor, B: FrameBytes>(
     match parsed {
         Ok(()) => {
             let Some(packet) = steps.packet() else { return done };
-            let metered = record_inside(&mut partition, packet, bytes, steps.progress().outer());
+            let metered = if is_filtered_out(cpu, packet, untagged_length(frame, ETHERNET)) {
+                filter_out(&mut partition, packet)
+            } else {
+                record_inside(&mut partition, packet, bytes, steps.progress().outer())
+            };
             count_tunnels(&mut partition, steps.progress(), metered, packet.count);
         }
         Err(reason) => {
@@ -221,7 +226,11 @@ fn meter_in<B: FrameBytes>(
             let Some(packet) = place.spill(&packet) else { return };
             let Some(mut partition) = Partition::current(cpu) else { return };
             // The packet is counted whatever the result is.
-            let _ = record(&mut partition, packet, bytes);
+            let _ = if is_filtered_out(cpu, packet, untagged_length(frame, ETHERNET)) {
+                filter_out(&mut partition, packet)
+            } else {
+                record(&mut partition, packet, bytes)
+            };
         }
         Err(reason) => {
             let Some(mut partition) = Partition::current(cpu) else { return };

@@ -15,6 +15,7 @@ use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::macros::btf_map;
 use flowml_common::content::{PayloadChunk, PayloadLimit};
 use flowml_common::counts::{ColdCounters, FlowEntry};
+use flowml_common::filter::{Filter, Subject};
 use flowml_common::flow::KEY_HALVES;
 use flowml_common::handover::Handover;
 use flowml_common::packet::{Frame, Packet, Skipped};
@@ -101,6 +102,10 @@ struct Spread {
 #[btf_map]
 static LEVELS: Array<Spread, 1> = Array::new();
 
+/// The fields of the packet that each CPU is processing, if there is a filter.
+#[btf_map]
+static SUBJECTS: Array<Subject, 1> = Array::new();
+
 /// The value of a constant before the agent sets it: a number that no other constant of the program has. The compiler
 /// merges read-only data with equal bytes, and a literal that shares its address with one of these would change with
 /// it.
@@ -126,6 +131,14 @@ pub static PAYLOAD: u32 = UNSET + 2;
 /// The boundaries at which an entry ends, from the agent's timeouts: the words of [`Boundaries`].
 #[unsafe(no_mangle)]
 pub static BOUNDARIES: [u64; 3] = [UNSET as u64 + 3, UNSET as u64 + 4, UNSET as u64 + 5];
+
+/// 1 if there is a filter. If it is 0, the verifier removes the code that evaluates it.
+#[unsafe(no_mangle)]
+pub static FILTERED: u32 = UNSET + 14;
+
+/// The filter.
+#[unsafe(no_mangle)]
+pub static FILTER: Filter = Filter::unset(UNSET as u64 + 15);
 
 /// A constant as the agent set it. The read is volatile, because the compiler must not assume the initial value.
 #[inline(always)]
@@ -168,6 +181,26 @@ pub fn count_stray(bytes: u32) {
 unsafe fn add(to: *mut u64, value: u64) {
     // SAFETY: guaranteed by the caller.
     unsafe { asm!("lock *(u64 *)({to} + 0) += {value}", to = in(reg) to, value = in(reg) value) };
+}
+
+/// Whether there is a filter that does not select the packet. `untagged` is that of its frame
+/// ([`untagged_length`](flowml_common::filter::untagged_length)).
+#[inline(always)]
+pub fn is_filtered_out(cpu: u32, packet: &Packet, untagged: u32) -> bool {
+    constant(&FILTERED) != 0 && evaluate(cpu, packet, untagged) == 0
+}
+
+/// Evaluates the filter. A function of its own, so that programs without a filter only skip a call. Its result is a number,
+/// as the verifier requires: 1 if the packet is selected.
+#[inline(never)]
+fn evaluate(cpu: u32, packet: &Packet, untagged: u32) -> u32 {
+    let Some(place) = SUBJECTS.get_ptr_mut(cpu) else { return black_box(1) };
+    // SAFETY: only this CPU uses the element, for one packet at a time (module comment). The verifier does not follow its
+    // contents, so paths join.
+    let Some(subject) = (unsafe { place.as_mut() }) else { return black_box(1) };
+    subject.set(packet, untagged);
+    // The compiler must not assume the initial value of the filter.
+    black_box(u32::from(black_box(&FILTER).selects(black_box(subject))))
 }
 
 /// The partition that a CPU writes to in the current epoch.

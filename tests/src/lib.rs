@@ -7,6 +7,7 @@ pub mod bpffs;
 pub mod captures;
 pub mod certificate;
 pub mod corpus;
+pub mod expressions;
 pub mod fleet;
 pub mod folder;
 pub mod frames;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use aya::programs::{Program as Loaded, ProgramError};
 use bytemuck::{Pod, Zeroable};
 use flowml_common::content::{PayloadChunk, PayloadLimit};
+use flowml_common::filter::Filter;
 use flowml_common::packet::{Hook, Segments};
 use flowml_common::time::Boundaries;
 use flowml_common::tunnel::PortList;
@@ -53,7 +54,17 @@ pub fn kernel_table_inside(
     payload: Option<PayloadLimit>,
     tunnels: Option<PortList>,
 ) -> Result<KernelTable> {
-    let table = KernelTable::load(embedded()?, capacity, payload, tunnels, Boundaries::default());
+    kernel_table_filtered(capacity, payload, tunnels, None)
+}
+
+/// The same, with a filter.
+pub fn kernel_table_filtered(
+    capacity: Option<u32>,
+    payload: Option<PayloadLimit>,
+    tunnels: Option<PortList>,
+    filter: Option<&Filter>,
+) -> Result<KernelTable> {
+    let table = KernelTable::load(embedded()?, capacity, payload, tunnels, Boundaries::default(), filter);
     table.context("loading the kernel object")
 }
 

@@ -12,6 +12,7 @@ use aya::programs::Xdp;
 use bytemuck::{Pod, Zeroable as _, must_cast_mut};
 use flowml_common::content::{PayloadChunk, PayloadChunks, PayloadLimit};
 use flowml_common::counts::{ColdCounters, Counted, FlowEntry};
+use flowml_common::filter::Filter;
 use flowml_common::flow::{FlowKey, Sender};
 use flowml_common::packet::Skipped;
 use flowml_common::table::{Bucket, Head, Metered, Seed, Shape, Storage as _, used};
@@ -69,16 +70,22 @@ impl Unreplayable {
         }
         let linear = &captured.bytes[..captured.bytes.len() - behind];
         let differs = [None, Some(PortList::default())].into_iter().any(|tunnels| {
-            let whole = metered(captured, captured.bytes, tunnels);
-            whole != metered(captured, linear, tunnels) || whole.0 == Metered::Skipped(Skipped::Truncated)
+            let whole = metered(captured, captured.bytes, tunnels, None);
+            whole != metered(captured, linear, tunnels, None) || whole.0 == Metered::Skipped(Skipped::Truncated)
         });
         differs.then_some(Self::NotLinear)
     }
 }
 
 /// The result of metering a frame of which these bytes are there, and the key and sender of its flow.
-fn metered(captured: &Captured<'_>, bytes: &[u8], tunnels: Option<PortList>) -> (Metered, Option<(FlowKey, Sender)>) {
-    let mut table = VecTable::new(Shape::for_capacity(1), Seed::zeroed()).with_tunnels(tunnels);
+fn metered(
+    captured: &Captured<'_>,
+    bytes: &[u8],
+    tunnels: Option<PortList>,
+    filter: Option<&Filter>,
+) -> (Metered, Option<(FlowKey, Sender)>) {
+    let table = VecTable::new(Shape::for_capacity(1), Seed::zeroed());
+    let mut table = table.with_tunnels(tunnels).with_filter(filter.copied());
     let metered = Captured { bytes, ..*captured }.meter(&mut table);
     let flow = table.flows().next().map(|flow| {
         let is_lower = flow.partial_flow().stats.direction(Sender::Lower).packets > 0;
@@ -123,10 +130,10 @@ fn ethernet<'a>(captured: &Captured<'a>) -> Option<Ethernet<'a>> {
 pub struct Reference(VecTable);
 
 impl Reference {
-    /// An empty table that keeps this much payload, and looks into the tunnels of these ports.
+    /// An empty table that keeps this much payload, looks into the tunnels of these ports, and has this filter.
     #[must_use]
-    pub fn new(payload: Option<PayloadLimit>, tunnels: Option<PortList>) -> Self {
-        Self(table().with_payload(payload).with_tunnels(tunnels))
+    pub fn new(payload: Option<PayloadLimit>, tunnels: Option<PortList>, filter: Option<&Filter>) -> Self {
+        Self(table().with_payload(payload).with_tunnels(tunnels).with_filter(filter.copied()))
     }
 }
 
@@ -289,15 +296,15 @@ struct Corrections {
 }
 
 impl Replay {
-    /// Loads the replaying program, which keeps this much payload and looks into the tunnels of these ports. The counts of
-    /// the current CPU are compared, so the thread must stay on it.
+    /// Loads the replaying program, which keeps this much payload, looks into the tunnels of these ports and has this filter.
+    /// The counts of the current CPU are compared, so the thread must stay on it.
     ///
     /// # Errors
     /// If the object is missing, or the kernel refuses it.
-    pub fn load(payload: Option<PayloadLimit>, tunnels: Option<PortList>) -> Result<Self> {
+    pub fn load(payload: Option<PayloadLimit>, tunnels: Option<PortList>, filter: Option<&Filter>) -> Result<Self> {
         let object = object()?;
         let bytes = fs::read(&object).with_context(|| format!("{}: run `cargo xtask build`", object.display()))?;
-        let mut kernel = KernelTable::load(&bytes, Some(CAPACITY), payload, tunnels, Boundaries::default())?;
+        let mut kernel = KernelTable::load(&bytes, Some(CAPACITY), payload, tunnels, Boundaries::default(), filter)?;
         let name = if tunnels.is_some() { "replay_inner" } else { "replay" };
         let program = kernel.ebpf().program_mut(name).with_context(|| format!("the object has no program {name}"))?;
         let program: &mut Xdp = program.try_into()?;
@@ -308,7 +315,10 @@ impl Replay {
             partition: Partition::of(&mut kernel, cpu)?,
             // The same shape and seed, so that each flow has the same entry in both tables.
             reference: Reference(
-                VecTable::new(kernel.size().shape, kernel.seed()).with_payload(payload).with_tunnels(tunnels),
+                VecTable::new(kernel.size().shape, kernel.seed())
+                    .with_payload(payload)
+                    .with_tunnels(tunnels)
+                    .with_filter(filter.copied()),
             ),
             _kernel: kernel,
             program,
@@ -325,6 +335,11 @@ impl Replay {
             Some((limit, _)) => Some(*limit),
             None => None,
         }
+    }
+
+    /// The filter.
+    pub fn filter(&self) -> Option<&Filter> {
+        self.reference.0.filter()
     }
 
     /// The ports of the tunnels that are looked into.
@@ -349,7 +364,7 @@ impl Replay {
         }
         if frame.longer != 0 {
             let entry = self.reference.0.counts().last_entry();
-            self.corrections.add(captured, self.reference.0.tunnels(), entry, frame.longer);
+            self.corrections.add(captured, &self.reference.0, entry, frame.longer);
         }
         Ok(())
     }
@@ -357,8 +372,8 @@ impl Replay {
 
 impl Corrections {
     /// Records the excess of a frame. `entry` is the entry in which the last packet that has one was counted.
-    fn add(&mut self, captured: &Captured<'_>, tunnels: Option<PortList>, entry: Option<usize>, longer: i64) {
-        match metered(captured, captured.bytes, tunnels) {
+    fn add(&mut self, captured: &Captured<'_>, reference: &VecTable, entry: Option<usize>, longer: i64) {
+        match metered(captured, captured.bytes, reference.tunnels(), reference.filter()) {
             (Metered::Skipped(reason), _) => self.skipped[reason as usize] += longer,
             (Metered::Counted, flow) => {
                 if let Some((entry, (_, sender))) = entry.zip(flow) {

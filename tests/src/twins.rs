@@ -9,16 +9,17 @@ use aya::maps::Array;
 use bytemuck::{Pod, Zeroable, bytes_of};
 use flowml_common::content::{PayloadChunk, PayloadChunks, PayloadLimit};
 use flowml_common::counts::{ColdCounters, Counted, FlowEntry};
+use flowml_common::filter::{ETHERNET, Filter, untagged_length};
 use flowml_common::packet::{Frame, Hook, Skipped};
 use flowml_common::parse::parse;
-use flowml_common::table::{Bucket, Count, Head, Metered, Shape, Storage as _, meter_levels, record, skip};
+use flowml_common::table::{Bucket, Count, Head, Metered, Shape, Storage as _, meter_levels, record_selected, skip};
 use flowml_common::tunnel::{Outer, PortList};
 use flowml_user::capture::kernel::{KernelTable, Size, monotonic_ns};
 use flowml_user::capture::vectors::VecTable;
 use rustix::thread::sched_getcpu;
 
 use crate::lab::wait_until;
-use crate::program::{Input, LOOPBACK, Runner, kernel_table_inside};
+use crate::program::{Input, LOOPBACK, Runner, kernel_table_filtered};
 use crate::traffic::raw::on_cpu;
 
 /// Both tables. A time of the kernel is accepted if it lies between two readings of the clock before and after. The
@@ -52,9 +53,22 @@ impl Twins {
         tunnels: Option<PortList>,
         work: impl FnOnce(&mut Self) -> Result<T> + Send,
     ) -> Result<T> {
+        Self::filtered_on_cpu(cpu, capacity, (payload, tunnels, None), work)
+    }
+
+    /// The same with tables that have a filter, if there is one.
+    pub fn filtered_on_cpu<T: Send>(
+        cpu: u32,
+        capacity: u32,
+        (payload, tunnels, filter): (Option<PayloadLimit>, Option<PortList>, Option<&Filter>),
+        work: impl FnOnce(&mut Self) -> Result<T> + Send,
+    ) -> Result<T> {
         on_cpu(cpu as usize, || {
-            let kernel = kernel_table_inside(Some(capacity), payload, tunnels)?;
-            let table = |capacity| VecTable::new(Shape::for_capacity(capacity), kernel.seed()).with_tunnels(tunnels);
+            let kernel = kernel_table_filtered(Some(capacity), payload, tunnels, filter)?;
+            let table = |capacity| {
+                let table = VecTable::new(Shape::for_capacity(capacity), kernel.seed());
+                table.with_tunnels(tunnels).with_filter(filter.copied())
+            };
             let (vectors, trial) = (table(capacity).with_payload(payload), table(16));
             work(&mut Self { kernel, vectors, trial, cpu, epoch: 0, kept_bytes: 0 })
         })?
@@ -240,7 +254,7 @@ fn meter_as_a_hook(table: &mut VecTable, frame: &Frame, bytes: &[u8], headers: &
         return meter_levels(table, frame, None, headers, &bytes, &ports, truncated);
     }
     let reason = match parse(frame, headers) {
-        Ok(packet) => return record(table, &packet, &bytes),
+        Ok(packet) => return record_selected(table, &packet, &bytes, None, untagged_length(frame, ETHERNET)),
         Err(Skipped::Truncated) => truncated,
         Err(reason) => reason,
     };

@@ -69,7 +69,7 @@ fn auto_tries_the_next_mode_if_the_verifier_refuses_a_program() -> Result<()> {
     let no_xdp: &[&CStr] = &[c"xdp.frags", c"xdp"];
     for (sections, mode) in [(no_frags, Mode::Native), (no_xdp, Mode::Tc)] {
         let mut account =
-            Account::new(KernelTable::load(&refused(sections)?, Some(64), None, None, Boundaries::default())?);
+            Account::new(KernelTable::load(&refused(sections)?, Some(64), None, None, Boundaries::default(), None)?);
         let attached = attach(account.table(), &metered, Wanted::Auto, false, TcHook::of_kernel())??;
         assert_eq!(attached.mode, mode);
         let reasons = &attached.refused;
@@ -85,7 +85,7 @@ fn auto_tries_the_next_mode_if_the_verifier_refuses_a_program() -> Result<()> {
         assert_eq!(Hooks::of(&metered)?, Hooks::default());
     }
     // A user who requests native XDP gets the reason of the failure.
-    let mut table = KernelTable::load(&refused(no_xdp)?, Some(64), None, None, Boundaries::default())?;
+    let mut table = KernelTable::load(&refused(no_xdp)?, Some(64), None, None, Boundaries::default(), None)?;
     let outcome = attach(&mut table, &metered, Wanted::Only(Mode::Native), false, TcHook::of_kernel())?;
     let error = outcome.err().context("a program that the verifier refuses was attached")?;
     ensure!(matches!(error, CaptureError::Program { .. }), "{error}");

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use flowml_common::content::PayloadLimit;
+use flowml_common::filter::Filter;
 use flowml_common::packet::Skipped;
 use flowml_common::table::Metered;
 use flowml_common::tunnel::PortList;
@@ -25,6 +26,7 @@ use flowml_tests::program::require_kernel;
 use flowml_tests::replay::{Compared, Reference, Replay, Unreplayable};
 use flowml_tests::traffic::raw::on_cpu;
 use flowml_user::capture::file::{CaptureFile, Captured, FileError, Problem};
+use flowml_user::capture::filter::PacketFilter;
 use flowml_user::engine::Pipeline;
 use flowml_user::engine::epochs::Epochs;
 use flowml_user::engine::learners::Learners;
@@ -117,7 +119,7 @@ fn check_rule(rule: Unreplayable, captured: &Captured<'_>) -> Result<()> {
 fn compare(replay: &mut Replay, path: &Path, folder: &Folder, tally: &mut Tally) -> Result<()> {
     tally.files += 1;
     let kept = (replay.payload(), replay.tunnels().is_some());
-    let reference = Reference::new(replay.payload(), replay.tunnels());
+    let reference = Reference::new(replay.payload(), replay.tunnels(), replay.filter());
     let (rows, error) = read(reference, kept, path, folder, &mut BTreeMap::new())?;
     let (kernel_rows, _) = read(&mut *replay, kept, path, folder, &mut tally.left_out)?;
     if let Some((kernel, offline)) =
@@ -135,11 +137,22 @@ fn compare(replay: &mut Replay, path: &Path, folder: &Folder, tally: &mut Tally)
 /// Payload that one of the two comparisons keeps: more than the smallest chunk, and not a multiple of it.
 const PAYLOAD: Option<PayloadLimit> = PayloadLimit::new(200);
 
+/// The filter of one of the comparisons. It does not compare lengths, because the frames of some link types get another header.
+const FILTER: &str = "(udp or tcp dst portrange 1-1023 or icmp6 or net 10.0.0.0/8 or vlan 10 or ip6 multicast) and not \
+     (src host fd77::1 or ether src 02:77:00:00:00:02)";
+
 /// Compares all files, without payload and with it, and prints the counts.
 fn compare_all(name: &str, paths: &[PathBuf]) -> Result<(Tally, Compared)> {
-    let without = compare_with((None, None), name, paths)?;
-    let with = compare_with((PAYLOAD, None), name, paths)?;
-    let inside = compare_with((PAYLOAD, Some(PortList::default())), &format!("{name}, inside of tunnels"), paths)?;
+    let without = compare_with((None, None, None), name, paths)?;
+    let with = compare_with((PAYLOAD, None, None), name, paths)?;
+    let inside =
+        compare_with((PAYLOAD, Some(PortList::default()), None), &format!("{name}, inside of tunnels"), paths)?;
+    let filter: PacketFilter = FILTER.parse()?;
+    for tunnels in [None, Some(PortList::default())] {
+        let filtered = compare_with((PAYLOAD, tunnels, Some(filter.filter())), &format!("{name}, filtered"), paths)?;
+        ensure!(filtered.1.frames == with.1.frames, "{:?}, without a filter {:?}", filtered.1, with.1);
+        ensure!((1..with.1.counted).contains(&filtered.1.counted), "{:?}, without a filter {:?}", filtered.1, with.1);
+    }
     ensure!(inside.0.left_out == with.0.left_out, "inside of tunnels {:?}, outside {:?}", inside.0, with.0);
     ensure!(inside.1.frames == with.1.frames && inside.1.counted >= with.1.counted, "{:?}, {:?}", inside.1, with.1);
     ensure!(without.0 == with.0, "without payload {:?}, with it {:?}", without.0, with.0);
@@ -150,13 +163,13 @@ fn compare_all(name: &str, paths: &[PathBuf]) -> Result<(Tally, Compared)> {
 }
 
 fn compare_with(
-    (payload, tunnels): (Option<PayloadLimit>, Option<PortList>),
+    (payload, tunnels, filter): (Option<PayloadLimit>, Option<PortList>, Option<&Filter>),
     name: &str,
     paths: &[PathBuf],
 ) -> Result<(Tally, Compared)> {
     let folder = Folder::new(name)?;
     let (tally, compared) = on_cpu(0, || {
-        let (mut tally, mut replay) = (Tally::default(), Replay::load(payload, tunnels)?);
+        let (mut tally, mut replay) = (Tally::default(), Replay::load(payload, tunnels, filter)?);
         for path in paths {
             match CaptureFile::open(path) {
                 Ok(_) => {}

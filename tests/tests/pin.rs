@@ -383,7 +383,7 @@ fn clear_half(table: &KernelTable, folder: &Folder, epoch: u32) -> Result<()> {
 fn reopen(host: &Host, folder: &Folder) -> Result<(KernelTable, Pins)> {
     host.enter(|| {
         let pins = Pins::open(folder.path())?;
-        let table = KernelTable::open(embedded()?, &pins, None, None, None, Boundaries::default())?;
+        let table = KernelTable::open(embedded()?, &pins, None, None, None, Boundaries::default(), None)?;
         Ok((table, pins))
     })?
 }

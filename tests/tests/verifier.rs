@@ -3,7 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use flowml_common::content::PayloadLimit;
 use flowml_common::tunnel::PortList;
-use flowml_tests::program::{Program, kernel_table_inside, require_kernel};
+use flowml_tests::program::{Program, kernel_table_filtered, require_kernel};
+use flowml_user::capture::filter::PacketFilter;
 use flowml_user::process::kernel::{release, version};
 
 /// Largest number of instructions that the verifier may process for a program. The verifier gives up at 1,000,000; the
@@ -29,15 +30,22 @@ fn programs_load_within_the_budget() -> Result<()> {
     let is_older = version(&release()).is_some_and(|version| version < SINCE);
     let [outside, inside] = if is_older { [BUDGET_OF_OLDER, BUDGET_INSIDE_OF_OLDER] } else { [BUDGET, BUDGET_INSIDE] };
     let tables = [(None, outside), (Some(PortList::default()), inside)];
-    let payloads = [None, PayloadLimit::new(PayloadLimit::MAX)];
-    for ((tunnels, budget), payload) in tables.into_iter().flat_map(|table| payloads.map(|payload| (table, payload))) {
-        let mut table = kernel_table_inside(None, payload, tunnels)?;
+    let filter: PacketFilter = "tcp port 443 and not net 10.0.0.0/8".parse()?;
+    let options = [None, PayloadLimit::new(PayloadLimit::MAX)].into_iter().flat_map(|payload| {
+        // The contents of a filter do not matter: the verifier does not follow them.
+        [(payload, None), (payload, Some(filter.filter()))]
+    });
+    for ((tunnels, budget), (payload, filter)) in
+        tables.into_iter().flat_map(|table| options.clone().map(move |options| (table, options)))
+    {
+        let mut table = kernel_table_filtered(None, payload, tunnels, filter)?;
         for program in Program::ALL {
             program.load(&mut table)?;
             let name = if tunnels.is_some() { program.inner_name() } else { program.name() };
             let loaded = table.ebpf().program(name).with_context(|| format!("no program {name}"))?;
             let cost = loaded.info()?.verified_instruction_count().with_context(|| format!("no count for {name}"))?;
-            println!("{name}, payload {payload:?}: {cost} of {budget} instructions verified");
+            let filtered = if filter.is_some() { "with a filter" } else { "without a filter" };
+            println!("{name}, payload {payload:?}, {filtered}: {cost} of {budget} instructions verified");
             ensure!(cost <= budget, "{name}: the verifier looked at {cost} instructions, and the budget is {budget}");
         }
     }

@@ -71,7 +71,7 @@ pub struct Head {
     /// Encapsulations of the packets, if the programs look into tunnels.
     pub tunnels: TunnelCounts,
     /// The size is a power of two, because the kernel then finds an element without a multiplication.
-    rest: [u64; 32],
+    rest: [u64; 30],
 }
 
 impl Head {

@@ -36,6 +36,7 @@ use bytemuck::Zeroable as _;
 
 use crate::content::{FrameBytes, PayloadChunk, PayloadLimit};
 use crate::cursor::Cursor;
+use crate::filter::{ETHERNET, Filter, Subject, untagged_length};
 use crate::packet::{Frame, Packet, Skipped};
 use crate::parse::{Levels, LinkHeader, Progress, parse, parse_levels};
 use crate::quote::KeptQuote;
@@ -65,7 +66,7 @@ pub enum Metered {
 #[inline(always)]
 pub fn meter<S: Storage, C: Cursor + FrameBytes + Copy>(storage: &mut S, frame: &Frame, cursor: C) -> Metered {
     match parse(frame, cursor) {
-        Ok(packet) => record(storage, &packet, &cursor),
+        Ok(packet) => record_selected(storage, &packet, &cursor, None, untagged_length(frame, ETHERNET)),
         Err(reason) => {
             skip(storage, frame.wire_length(), reason);
             Metered::Skipped(reason)
@@ -90,7 +91,10 @@ pub fn meter_levels<S: Storage, C: Cursor + Copy, B: FrameBytes>(
     let reason = parse_levels(frame, ports, &mut levels).err().unwrap_or(Skipped::NotIp);
     let OwnLevels { progress, packet, .. } = levels;
     let metered = match &packet {
-        Some(packet) => record_inside(storage, packet, bytes, progress.outer()),
+        Some(packet) => {
+            let header = header.map_or(ETHERNET, |header| header.length);
+            record_selected(storage, packet, bytes, progress.outer(), untagged_length(frame, header))
+        }
         None => {
             let reason = if reason == Skipped::Truncated { truncated } else { reason };
             skip(storage, frame.wire_length(), reason);
@@ -147,6 +151,31 @@ pub fn count_tunnels<S: Storage>(storage: &mut S, progress: &Progress, metered: 
 pub fn skip<S: Storage>(storage: &mut S, wire_length: u32, reason: Skipped) {
     // The number of packets in a skipped super-packet is unknown, so it counts as one buffer.
     storage.head().skip(reason, 1, u64::from(wire_length));
+}
+
+/// Counts a packet that the filter does not select.
+#[inline(always)]
+pub fn filter_out<S: Storage>(storage: &mut S, packet: &Packet) -> Metered {
+    storage.head().skip(Skipped::Filtered, u64::from(packet.count), u64::from(packet.frame_bytes));
+    Metered::Skipped(Skipped::Filtered)
+}
+
+/// As [`record_inside`], if the filter of the storage selects the packet. `untagged` is that of its frame
+/// ([`untagged_length`]).
+#[inline(always)]
+pub fn record_selected<S: Storage, B: FrameBytes>(
+    storage: &mut S,
+    packet: &Packet,
+    bytes: &B,
+    outer: Option<&Outer>,
+    untagged: u32,
+) -> Metered {
+    let is_selected = |filter: &Filter| filter.selects(&Subject::of(packet, untagged));
+    if storage.filter().is_none_or(is_selected) {
+        record_inside(storage, packet, bytes, outer)
+    } else {
+        filter_out(storage, packet)
+    }
 }
 
 /// Counts a packet in its flow, or as overflow if the table has no room for the flow. Payload is kept from `bytes`, the

@@ -2,6 +2,7 @@
 
 use crate::content::{PayloadChunk, PayloadLimit};
 use crate::counts::{ColdCounters, FlowEntry};
+use crate::filter::Filter;
 use crate::time::Boundaries;
 use crate::tunnel::{Outer, PortList};
 
@@ -39,6 +40,10 @@ pub trait Storage {
     fn outer(&mut self, n: u32) -> Option<&mut Outer>;
     /// The ports of the tunnels that are looked into; `None` if the outer flow is the flow.
     fn tunnels(&self) -> Option<PortList> {
+        None
+    }
+    /// The filter of packets; `None` if all packets are counted in flows. Kernel programs evaluate theirs before the table.
+    fn filter(&self) -> Option<&Filter> {
         None
     }
 }

@@ -31,6 +31,7 @@ pub mod device;
 #[cfg(feature = "live")]
 mod error;
 pub mod file;
+pub mod filter;
 #[cfg(feature = "live")]
 mod generic;
 #[cfg(feature = "live")]

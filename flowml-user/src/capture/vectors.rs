@@ -3,6 +3,7 @@
 use bytemuck::Zeroable;
 use flowml_common::content::{PayloadChunk, PayloadChunks, PayloadLimit};
 use flowml_common::counts::{ColdCounters, Counted, FlowEntry};
+use flowml_common::filter::Filter;
 use flowml_common::flow::FlowKey;
 use flowml_common::table::{Bucket, Head, Seed, Shape, Storage, entry_of, used};
 use flowml_common::time::Boundaries;
@@ -23,6 +24,7 @@ pub struct VecTable {
     scratch: PayloadChunk,
     tunnels: Option<PortList>,
     outers: Vec<Outer>,
+    filter: Option<Box<Filter>>,
 }
 
 impl VecTable {
@@ -43,6 +45,7 @@ impl VecTable {
             scratch: PayloadChunk::zeroed(),
             tunnels: None,
             outers: Vec::new(),
+            filter: None,
         }
     }
 
@@ -59,6 +62,13 @@ impl VecTable {
     pub fn with_tunnels(mut self, tunnels: Option<PortList>) -> Self {
         let outers = tunnels.map_or(0, |_| self.entries.len());
         (self.tunnels, self.outers) = (tunnels, bytemuck::zeroed_vec(outers));
+        self
+    }
+
+    /// The same table, with this filter.
+    #[must_use]
+    pub fn with_filter(mut self, filter: Option<Filter>) -> Self {
+        self.filter = filter.map(Box::new);
         self
     }
 
@@ -184,5 +194,9 @@ impl Storage for VecTable {
 
     fn tunnels(&self) -> Option<PortList> {
         self.tunnels
+    }
+
+    fn filter(&self) -> Option<&Filter> {
+        self.filter.as_deref()
     }
 }

@@ -30,6 +30,7 @@ use super::stages::{Flows, Status};
 use super::state::{Found, KeptState, Moment, Origin};
 use super::stop::Stop;
 use crate::capture::attach::Attachment;
+use crate::capture::filter::PacketFilter;
 use crate::capture::kernel::{KernelTable, monotonic_ns};
 use crate::capture::pins::Pins;
 use crate::capture::takeover::keep;
@@ -301,10 +302,10 @@ fn origin(options: &Options) -> Option<Origin> {
 /// Loads the programs, with the pinned table if there is one.
 fn load(object: &[u8], options: &Options, pins: Option<&Pins>) -> Result<KernelTable, CaptureError> {
     let (capacity, payload, tunnels) = (options.flow_capacity, options.payload, options.tunnels);
-    let boundaries = options.timeouts.boundaries();
+    let (boundaries, filter) = (options.timeouts.boundaries(), options.filter.as_ref().map(PacketFilter::filter));
     match pins {
-        Some(pins) => KernelTable::open(object, pins, capacity, payload, tunnels, boundaries),
-        None => KernelTable::load(object, capacity, payload, tunnels, boundaries),
+        Some(pins) => KernelTable::open(object, pins, capacity, payload, tunnels, boundaries, filter),
+        None => KernelTable::load(object, capacity, payload, tunnels, boundaries, filter),
     }
 }
 

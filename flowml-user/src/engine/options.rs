@@ -13,6 +13,7 @@ use super::alarms::AlarmLevel;
 use super::fleet::FleetModel;
 use super::learners::{Begin, Builtin, is_file};
 use crate::capture::attach::Wanted;
+use crate::capture::filter::PacketFilter;
 use crate::capture::selection::Selector;
 use crate::learning::Settings;
 use crate::process::memory;
@@ -86,6 +87,8 @@ pub struct Options {
     pub payload: Option<PayloadLimit>,
     /// The ports of tunnels, if flows inside of tunnels are metered.
     pub tunnels: Option<PortList>,
+    /// The filter of packets; without it all packets are counted in flows.
+    pub filter: Option<PacketFilter>,
     /// The folder of pins.
     pub pin: Option<PathBuf>,
     /// The file of what one run leaves to the next.
@@ -121,6 +124,7 @@ impl Default for Options {
             timeouts: Timeouts::default(),
             payload: None,
             tunnels: None,
+            filter: None,
             pin: None,
             state: None,
             duration: None,

@@ -7,7 +7,7 @@ use super::source::Parts;
 
 /// The number of `unsafe` blocks, functions and implementations in the code of a member, tests included. Members that
 /// are not listed have none. Fewer are better: whoever removes one lowers the number.
-const COMMITTED: &[(&str, usize)] = &[("flowml-ebpf", 43), ("flowml-user", 30), ("tests", 36)];
+const COMMITTED: &[(&str, usize)] = &[("flowml-ebpf", 44), ("flowml-user", 30), ("tests", 36)];
 
 /// Numbers by member.
 pub(super) type Numbers = BTreeMap<String, usize>;

@@ -1,5 +1,6 @@
 //! A frame of a capture, and how it is metered.
 
+use flowml_common::filter::untagged_length;
 use flowml_common::packet::{Frame, Hook, Skipped};
 use flowml_common::parse::parse_behind;
 use flowml_common::table::{self, Metered, Storage};
@@ -53,8 +54,11 @@ impl Captured<'_> {
             return table::meter(storage, &frame, self.bytes);
         }
         let header = self.link.header(self.bytes).ok_or(Skipped::Truncated);
-        match header.and_then(|(header, behind)| parse_behind(&frame, &header, behind)) {
-            Ok(packet) => table::record(storage, &packet, &self.bytes),
+        let parsed = header.and_then(|(header, behind)| Ok((parse_behind(&frame, &header, behind)?, header.length)));
+        match parsed {
+            Ok((packet, length)) => {
+                table::record_selected(storage, &packet, &self.bytes, None, untagged_length(&frame, length))
+            }
             Err(reason) => {
                 table::skip(storage, frame.wire_length(), reason);
                 Metered::Skipped(reason)

@@ -6,6 +6,7 @@ use aya::maps::Array;
 use aya::{Ebpf, EbpfLoader};
 use bytemuck::Zeroable;
 use flowml_common::content::PayloadLimit;
+use flowml_common::filter::Filter;
 use flowml_common::handover::Constants;
 use flowml_common::table::{Seed, Shape};
 use flowml_common::time::{Boundaries, Stamp};
@@ -50,7 +51,7 @@ impl DerefMut for KernelTable {
 
 impl KernelTable {
     /// As [`with_size`](Self::with_size), for the CPUs of this host, `capacity` flows for each, this payload limit
-    /// and these tunnels.
+    /// and these tunnels. The programs have this filter.
     ///
     /// # Errors
     /// As [`with_size`](Self::with_size).
@@ -60,12 +61,14 @@ impl KernelTable {
         payload: Option<PayloadLimit>,
         tunnels: Option<PortList>,
         boundaries: Boundaries,
+        filter: Option<&Filter>,
     ) -> Result<Self, CaptureError> {
         let size = Size::new(Cpus::possible()?.numbers, capacity, payload, tunnels, memory::available());
-        Self::with_size(object, size, boundaries)
+        Self::build(object, constants(size, boundaries), None, filter)
     }
 
-    /// As [`load`](Self::load), but with the table that is pinned in the folder, if there is one.
+    /// As [`load`](Self::load), but with the table that is pinned in the folder, if there is one. The filter may differ from
+    /// that of the last agent.
     ///
     /// # Errors
     /// As [`load`](Self::load), and if the pinned table cannot be continued, or has other parameters than requested.
@@ -76,10 +79,11 @@ impl KernelTable {
         payload: Option<PayloadLimit>,
         tunnels: Option<PortList>,
         boundaries: Boundaries,
+        filter: Option<&Filter>,
     ) -> Result<Self, CaptureError> {
         let Some(handover) = pins.table()? else {
             pins.forget_unfinished()?;
-            return Self::load(object, capacity, payload, tunnels, boundaries);
+            return Self::load(object, capacity, payload, tunnels, boundaries, filter);
         };
         let constants = handover.constants;
         let size = Size::of(&constants);
@@ -99,7 +103,7 @@ impl KernelTable {
         };
         match kept {
             Some(kept) => Err(PinError::Contradiction { folder: pins.folder().to_owned(), kept }.into()),
-            None => Self::build(object, constants, Some(pins)),
+            None => Self::build(object, constants, Some(pins), filter),
         }
     }
 
@@ -109,16 +113,16 @@ impl KernelTable {
     /// # Errors
     /// If the kernel refuses a map, or `object` is not flowml's kernel object.
     pub fn with_size(object: &[u8], size: Size, boundaries: Boundaries) -> Result<Self, CaptureError> {
-        let mut seed = Seed::zeroed();
-        OsRng.fill_bytes(bytemuck::bytes_of_mut(&mut seed));
-        let (cpus, buckets) = (size.cpus, size.shape.buckets);
-        let payload = size.payload.map_or(0, PayloadLimit::bytes);
-        let (tunnels, ports) = (u32::from(size.tunnels.is_some()), size.tunnels.unwrap_or(PortList::zeroed()));
-        Self::build(object, Constants { cpus, buckets, payload, tunnels, ports, seed, boundaries }, None)
+        Self::build(object, constants(size, boundaries), None, None)
     }
 
-    /// Loads programs with these constants, with the pinned maps or with new ones.
-    fn build(object: &[u8], constants: Constants, pinned: Option<&Pins>) -> Result<Self, CaptureError> {
+    /// Loads programs with these constants and this filter, with the pinned maps or with new ones.
+    fn build(
+        object: &[u8],
+        constants: Constants,
+        pinned: Option<&Pins>,
+        filter: Option<&Filter>,
+    ) -> Result<Self, CaptureError> {
         let size = Size::of(&constants);
         let too_large = || CaptureError::TooLarge { capacity: size.shape.entries(), cpus: size.cpus };
         let total = |each: u32| size.partitions().checked_mul(each).ok_or_else(too_large);
@@ -128,6 +132,8 @@ impl KernelTable {
         let outers = (entries * size.outers_of_entry()).max(1);
         let epoch = pinned.map_or(Ok(0), Pins::epoch)?;
         let boundaries = constants.boundaries.words();
+        let is_filtered = u32::from(filter.is_some());
+        let filter = filter.copied().unwrap_or(Filter::zeroed());
         let mut loader = EbpfLoader::new();
         loader
             .override_global("BUCKETS", &constants.buckets, true)
@@ -135,11 +141,14 @@ impl KernelTable {
             .override_global("BOUNDARIES", &boundaries, true)
             .override_global("PAYLOAD", &constants.payload, true)
             .override_global("TUNNEL_PORTS", &constants.ports.0, true)
+            .override_global("FILTERED", &is_filtered, true)
+            .override_global("FILTER", filter.words(), true)
             // The loader writes this value to the map. Programs may be using a pinned map, so its value must not
             // change.
             .override_global("EPOCH", &epoch, true)
             .map_max_entries("PACKETS", size.cpus)
             .map_max_entries("LEVELS", size.cpus)
+            .map_max_entries("SUBJECTS", size.cpus)
             .map_max_entries("HEADS", size.partitions())
             .map_max_entries("TAGS", buckets)
             .map_max_entries("ENTRIES", entries)
@@ -187,4 +196,14 @@ impl KernelTable {
     pub(in crate::capture) fn pin(&self, pins: &Pins) -> Result<(), CaptureError> {
         KEPT.iter().try_for_each(|(map, file)| Ok(pins.pin(file, self.programs.map(map)?)?))
     }
+}
+
+/// The constants of a new table.
+fn constants(size: Size, boundaries: Boundaries) -> Constants {
+    let mut seed = Seed::zeroed();
+    OsRng.fill_bytes(bytemuck::bytes_of_mut(&mut seed));
+    let (cpus, buckets) = (size.cpus, size.shape.buckets);
+    let payload = size.payload.map_or(0, PayloadLimit::bytes);
+    let (tunnels, ports) = (u32::from(size.tunnels.is_some()), size.tunnels.unwrap_or(PortList::zeroed()));
+    Constants { cpus, buckets, payload, tunnels, ports, seed, boundaries }
 }

@@ -18,7 +18,7 @@ const NEVER: Duration = Duration::from_secs(3600);
 /// Loads the object and these programs of it. The table has twice the room that the flows need, because the agent
 /// drains early.
 pub(crate) fn load(object: &[u8], flows: u32, programs: &[&str]) -> Result<KernelTable> {
-    let mut table = KernelTable::load(object, Some(2 * flows), None, None, Boundaries::new(NEVER, NEVER))?;
+    let mut table = KernelTable::load(object, Some(2 * flows), None, None, Boundaries::new(NEVER, NEVER), None)?;
     for name in programs {
         programs::load(table.ebpf(), name)?;
     }

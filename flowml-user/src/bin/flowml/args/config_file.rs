@@ -208,7 +208,7 @@ mod tests {
         let words = ["flowml", "run", "--config", path.to_str().expect("UTF-8")];
         let words = words.into_iter().chain(arguments.split_whitespace()).map(OsString::from);
         match Arguments::read(words) {
-            Ok(Arguments { command: crate::args::Command::Run(run) }) => Ok(run),
+            Ok(Arguments { command: crate::args::Command::Run(run) }) => Ok(*run),
             Ok(other) => panic!("expected a run: {other:?}"),
             Err(error) => {
                 assert_eq!(error.exit_code(), 2);
@@ -246,7 +246,7 @@ mod tests {
         else {
             panic!("{line}");
         };
-        assert_eq!(described(run_with(text, "").expect("all of it is good")), described(run));
+        assert_eq!(described(run_with(text, "").expect("all of it is good")), described(*run));
     }
 
     #[test]

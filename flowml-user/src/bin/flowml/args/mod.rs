@@ -22,6 +22,7 @@ mod doctor;
 mod eval;
 mod features;
 mod feedback;
+mod filter;
 mod fleet;
 mod label;
 mod learning;
@@ -82,7 +83,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Meter live interfaces.
     #[command(about = run::RUN_ABOUT, long_about = run::RUN_HELP, after_help = run::RUN_EXAMPLES)]
-    Run(Run),
+    Run(Box<Run>),
     /// Read captures.
     #[command(about = read::READ_ABOUT, long_about = read::READ_HELP, after_help = read::READ_EXAMPLES)]
     Read(Read),
@@ -164,7 +165,7 @@ impl Arguments {
     /// If the file is invalid: one line that states why.
     pub(crate) fn of_this_run() -> Result<Run, String> {
         match Self::read(std::env::args_os()) {
-            Ok(Self { command: Command::Run(run) }) => Ok(run),
+            Ok(Self { command: Command::Run(run) }) => Ok(*run),
             Ok(_) => Err("the arguments of this process are not those of 'flowml run'".to_owned()),
             Err(error) => Err(without_usage(&error)),
         }

@@ -6,9 +6,10 @@ use flowml_user::record::Inspector;
 
 use super::alarms::AlarmArguments;
 use super::content::ContentArguments;
+use super::filter::FilterArguments;
 use super::tunnels::TunnelArguments;
 
-/// The arguments that decide what rows contain: the alarm level, the seed, the payload and the tunnels.
+/// The arguments that decide what rows contain: the alarm level, the seed, the payload, the tunnels and the filter.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RowArguments {
     /// The alarm level.
@@ -26,6 +27,10 @@ pub(crate) struct RowArguments {
     /// The tunnel options.
     #[command(flatten)]
     pub(crate) tunnels: TunnelArguments,
+
+    /// The filter option.
+    #[command(flatten)]
+    pub(crate) filter: FilterArguments,
 }
 
 impl RowArguments {
@@ -36,6 +41,11 @@ impl RowArguments {
     }
 
     pub(super) fn contradiction(&self) -> Option<String> {
-        self.content.contradiction().or_else(|| self.tunnels.contradiction())
+        let filter =
+            self.filter.packets.as_ref().filter(|filter| filter.needs_tunnels() && !self.tunnels.has_columns());
+        let unread = filter.map(|_| {
+            "'tunnel' in '--filter' needs tunnels that are looked into: expected '--tunnels inner' as well".to_owned()
+        });
+        self.content.contradiction().or_else(|| self.tunnels.contradiction()).or(unread)
     }
 }

@@ -39,6 +39,7 @@ Examples:
   flowml run                                     meter the interface of the default route
   flowml run -i eth0 -i eth1 --direction both    incoming and outgoing packets
   flowml run -i 'veth*' --exclude veth0          all interfaces that match, now and later
+  flowml run -i eth0 --filter 'tcp port 443'     only these packets are in flows, in the language of tcpdump
   flowml run -i eth0 --tui                       terminal UI: sort, filter, open a flow, a host, an incident
   flowml run -i eth0 --duration 1m -o csv=flows.csv
   flowml run -i eth0 --pin /sys/fs/bpf/flowml    count while the agent is stopped, crashed or upgraded
@@ -197,6 +198,7 @@ impl Run {
             timeouts: Timeouts { idle: self.idle_timeout, active: self.active_timeout, ..Timeouts::default() },
             payload: self.rows.content.limit(),
             tunnels: self.rows.tunnels.ports(),
+            filter: self.rows.filter.packets.clone(),
             pin: self.pin.clone(),
             state: self.state.clone(),
             duration: self.duration,

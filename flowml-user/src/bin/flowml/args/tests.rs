@@ -17,7 +17,7 @@ use super::*;
 fn read(arguments: &str) -> Result<Run, String> {
     let words = std::iter::once("flowml").chain(arguments.split_whitespace()).map(OsString::from);
     match Arguments::read(words) {
-        Ok(Arguments { command: Command::Run(run) }) => Ok(run),
+        Ok(Arguments { command: Command::Run(run) }) => Ok(*run),
         Ok(other) => panic!("expected a run: {other:?}"),
         Err(error) => {
             assert_eq!(error.exit_code(), 2, "{error}");

@@ -124,7 +124,8 @@ impl Reading<'_> {
         let tunnels = arguments.rows.tunnels.ports();
         let pipeline = pipeline.with_tunnels(tunnels.is_some());
         let table = table().with_boundaries(timeouts.boundaries()).with_payload(arguments.rows.content.limit());
-        let table = table.with_tunnels(tunnels);
+        let filter = arguments.rows.filter.packets.as_ref().map(|filter| *filter.filter());
+        let table = table.with_tunnels(tunnels).with_filter(filter);
         let mut offline = Offline::new(table, pipeline, Epochs::new(arguments.interval, timeouts.idle))?;
         let mut errors = Vec::new();
         for path in &self.files {

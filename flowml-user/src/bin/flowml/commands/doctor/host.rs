@@ -235,7 +235,7 @@ impl Facts {
 /// Loads all programs that `run` may attach, with a small table, and drops them. Returns whether XDP accepts
 /// multi-buffer frames.
 fn load(object: &[u8]) -> Result<bool, CaptureError> {
-    let mut table = KernelTable::load(object, Some(TRIAL_CAPACITY), None, None, Boundaries::default())?;
+    let mut table = KernelTable::load(object, Some(TRIAL_CAPACITY), None, None, Boundaries::default(), None)?;
     table.programs.xdp()?;
     for names in [INGRESS, EGRESS] {
         table.programs.tc(names)?;
