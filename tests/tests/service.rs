@@ -304,16 +304,18 @@ fn a_model_of_the_fleet_is_refused_with_another_hash_and_tried_after_a_reload_wi
         let keys = format!("fleet-model = '{fleet}'\nfleet-model-hash = '{hash}'\n");
         fs::write(&path, format!("{keys}quiet = 1\ninterval = '100ms'\nmetrics = '{METRICS}'\n"))
     };
+    // Before the first drain there are no metrics.
     let is_in = |state: f64| {
-        let metrics = Scrape::of(&host)?;
-        let of = |learner: &str| metrics.value(&format!("flowml_fleet_model_state{{learner=\"{learner}\"}}"));
-        Ok(of("flows")? == state && of("hosts")? == state)
+        let of = |metrics: &Scrape, learner: &str| {
+            metrics.value(&format!("flowml_fleet_model_state{{learner=\"{learner}\"}}")).is_ok_and(|own| own == state)
+        };
+        Scrape::of(&host).is_ok_and(|metrics| of(&metrics, "flows") && of(&metrics, "hosts"))
     };
     let wrong = "0".repeat(64);
     configure(&wrong)?;
     let agent = unit.start(&metered, &as_nobody(&of_the_unit()?), &["--config", &path])?;
     let begin = format!("the model of the fleet is refused: model file {fleet} has the SHA-256 hash ");
-    wait_until(LIMIT, || Ok(agent.stderr().contains(&begin) && is_in(3.0)?)).with_context(|| agent.stderr())?;
+    wait_until(LIMIT, || Ok(agent.stderr().contains(&begin) && is_in(3.0))).with_context(|| agent.stderr())?;
     let printed = agent.stderr();
     let hash = printed.split_once(&begin).and_then(|(_, rest)| rest.split_once("; expected "));
     let (hash, rest) = hash.with_context(|| printed.clone())?;
@@ -321,7 +323,7 @@ fn a_model_of_the_fleet_is_refused_with_another_hash_and_tried_after_a_reload_wi
     configure(hash)?;
     agent.signal(Signal::HUP)?;
     let tried = format!("model number 0 ({}…) of the fleet is tried beside the current model", &hash[..12]);
-    wait_until(LIMIT, || Ok(agent.stderr().contains(&tried) && is_in(1.0)?)).with_context(|| agent.stderr())?;
+    wait_until(LIMIT, || Ok(agent.stderr().contains(&tried) && is_in(1.0))).with_context(|| agent.stderr())?;
     let sent = send(&peer, &metered)?;
     assert_counted(&agent.stop(Signal::TERM)?, sent)
 }
