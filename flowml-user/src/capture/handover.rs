@@ -247,6 +247,6 @@ mod tests {
             size_of::<ColdCounters>(),
             size_of::<PayloadChunk>(),
         ];
-        assert_eq!((LAYOUT, sizes), (3, [568, 1024, 16, 32, 256, 192, 64]));
+        assert_eq!((LAYOUT, sizes), (4, [600, 1024, 16, 32, 256, 192, 64]));
     }
 }
