@@ -201,11 +201,11 @@ impl Subject {
 }
 
 /// The length of the link-layer header of a frame without VLAN tags, minus that of the tag that the kernel or the NIC has
-/// removed. `header` is the length of the header without tags, in bytes.
+/// removed. `header` is the length of the header without tags, in bytes. The difference wraps if no such header has a tag.
 #[inline(always)]
 #[must_use]
 pub const fn untagged_length(frame: &Frame, header: u32) -> u32 {
-    header - frame.stripped_length()
+    header.wrapping_sub(frame.stripped_length())
 }
 
 /// The length of an Ethernet header without tags, in bytes.
@@ -214,7 +214,7 @@ pub const ETHERNET: u32 = size_of::<Ethernet>() as u32;
 /// The number of tags, from the length of the link layer: a removed tag makes `untagged` shorter.
 #[inline(always)]
 const fn tags(packet: &Packet, untagged: u32) -> u64 {
-    let link = packet.payload_offset + packet.first_payload_bytes - packet.ip_length;
+    let link = packet.payload_offset.wrapping_add(packet.first_payload_bytes).wrapping_sub(packet.ip_length);
     let tags = link.wrapping_sub(untagged) / size_of::<Vlan>() as u32;
     (tags & 0xf) as u64
 }
