@@ -117,7 +117,7 @@ impl Fleet {
         run(folder.path(), "train sensors.pcap -q --model sensors.json")?;
         fs::create_dir(folder.path().join("agents"))?;
         for agent in 0..Self::AGENTS {
-            write(&format!("{agent}.pcap"), Traffic { seed: agent, answer: WEB.answer * 1.3, ..WEB }, 300)?;
+            write(&format!("{agent}.pcap"), Traffic { seed: agent, ..WEB }, 300)?;
             // The agent saves its own model.
             fs::copy(folder.path().join("first.json"), folder.path().join(format!("{agent}.json")))?;
             run(
@@ -181,7 +181,7 @@ fn agents_send_statistics_of_every_minute_and_the_merged_model_is_tried_on_their
     for host in 0..HOSTS {
         let own = format!("host{host}.json");
         fs::copy(fleet.path().join("first.json"), fleet.path().join(&own))?;
-        let traffic = Traffic { seed: 50 + host, answer: WEB.answer * 1.3, ..WEB };
+        let traffic = Traffic { seed: 50 + host, ..WEB };
         fs::write(fleet.path().join("new.pcap"), capture(traffic, 300))?;
         let printed = run(fleet.path(), &line("new.pcap", &own))?;
         for (count, learner) in promoted.iter_mut().zip(["flows", "hosts"]) {
