@@ -201,7 +201,8 @@ impl Subject {
 }
 
 /// The length of the link-layer header of a frame without VLAN tags, minus that of the tag that the kernel or the NIC has
-/// removed. `header` is the length of the header without tags, in bytes. The difference wraps if no such header has a tag.
+/// removed. `header` is the length of the header without tags, in bytes. It wraps for headers that are shorter than a tag, and
+/// [`Subject::set`] subtracts it again.
 #[inline(always)]
 #[must_use]
 pub const fn untagged_length(frame: &Frame, header: u32) -> u32 {

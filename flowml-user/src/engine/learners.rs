@@ -231,25 +231,25 @@ impl Learners {
 
     /// The statistics of the rows since the last call, from `start_ms` to `end_ms`.
     pub(super) fn take_statistics(&mut self, start_ms: u64, end_ms: u64) -> Vec<ClusterStatistics> {
+        let row =
+            |(learner, (model, cluster, sums))| ClusterStatistics { model, learner, start_ms, end_ms, cluster, sums };
+        self.take_gathered().into_iter().map(row).collect()
+    }
+
+    /// The statistics since the last call, by learner.
+    fn take_gathered(&mut self) -> Vec<(&'static str, Gathered)> {
         let mut gathered = std::mem::take(&mut self.gathered);
         for (learner, promotion) in [(FLOWS, &mut self.flows), (HOSTS, &mut self.hosts)] {
             gathered.extend(promotion.take_statistics().into_iter().map(|of_cluster| (learner, of_cluster)));
         }
-        let row =
-            |(learner, (model, cluster, sums))| ClusterStatistics { model, learner, start_ms, end_ms, cluster, sums };
-        gathered.into_iter().map(row).collect()
+        gathered
     }
 
     /// Replaces other models, with their statistics that were not sent.
     #[must_use]
     #[cfg(feature = "live")]
     pub(super) fn instead_of(self, other: &mut Self) -> Self {
-        let mut new = self.with_statistics(other.gathers);
-        new.gathered = std::mem::take(&mut other.gathered);
-        for (learner, promotion) in [(FLOWS, &mut other.flows), (HOSTS, &mut other.hosts)] {
-            new.gathered.extend(promotion.take_statistics().into_iter().map(|of_cluster| (learner, of_cluster)));
-        }
-        new
+        Self { gathered: other.take_gathered(), ..self.with_statistics(other.gathers) }
     }
 
     /// From now on the models only score, and are not trained further.

@@ -9,10 +9,9 @@ const MINUTE_MS: u64 = 60_000;
 impl Pipeline {
     /// Sends the statistics if a minute of the clock has ended at `at_ns` of the capture's clock.
     pub(super) fn end_minute(&mut self, at_ns: u64, clock: Clock) {
-        let [began_ms, now_ms] =
-            [self.minute_began_ns.unwrap_or(self.interval_began_ns), at_ns].map(|ns| clock.unix_ms(ns));
-        self.minute_began_ns.get_or_insert(self.interval_began_ns);
-        if began_ms / MINUTE_MS != now_ms / MINUTE_MS {
+        let began_ns = *self.minute_began_ns.get_or_insert(self.interval_began_ns);
+        let [began, now] = [began_ns, at_ns].map(|ns| clock.unix_ms(ns) / MINUTE_MS);
+        if began != now {
             self.send_statistics(at_ns, clock);
         }
     }

@@ -142,16 +142,12 @@ impl<K: Eq + Hash, V> From<Saved<K, V>> for Generations<K, V> {
     fn from(Saved { young, old, capacity, lasts_ns, began_ns }: Saved<K, V>) -> Self {
         let mut map = Self { began_ns, ..Self::lasting(capacity, lasts_ns) };
         // A key that a file has twice gets its first value.
-        for (key, value) in young {
-            let hash = map.hash(&key);
-            if map.young.place(hash, &key).is_none() {
-                map.young.insert(hash, key, value);
-            }
-        }
-        for (key, value) in old {
+        let entries = young.into_iter().map(|entry| (true, entry)).chain(old.into_iter().map(|entry| (false, entry)));
+        for (is_young, (key, value)) in entries {
             let hash = map.hash(&key);
             if map.young.place(hash, &key).or(map.old.place(hash, &key)).is_none() {
-                map.old.insert(hash, key, value);
+                let generation = if is_young { &mut map.young } else { &mut map.old };
+                generation.insert(hash, key, value);
             }
         }
         map

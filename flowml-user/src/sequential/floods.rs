@@ -14,6 +14,9 @@
 //! A high rate alone is no evidence in some cases (`udp_flood` in one flow, `http_flood`). There, the history of a
 //! victim that was present when the meter started is first learnt for ten seconds.
 //!
+//! While the rate at a host or network is normal, the first 25 completed connections of an interval (an eighth of the floor)
+//! are counted without their parties. A flood has many more, and its finding names the parties of the others.
+//!
 //! Limits: a service whose rate suddenly more than doubles and exceeds 200 per second is reported as flooded, whoever
 //! its clients are. A flood in one flow of a protocol that is rarely answered (UDP) is not detected where answers are
 //! not seen.

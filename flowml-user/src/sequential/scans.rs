@@ -94,8 +94,8 @@ struct Contacted {
     at_ns: u64,
     /// Whether the contact is the first with this host within the memory of the test.
     is_first: bool,
-    /// Whether the source may have a walk.
-    may_walk: bool,
+    /// The hash of the source.
+    walker: u64,
 }
 
 /// The sources that may have a walk, by hash. Most sources have none, and then a successful contact needs no look-up of
@@ -193,11 +193,7 @@ impl Scans {
             return;
         }
         self.walkers.follow(&self.walks, &self.secret);
-        let walker = self.secret.hash(&source);
-        if outcome == Outcome::Failure || outcome == Outcome::Unasked {
-            self.walkers.add(walker);
-        }
-        let contact = Contacted { target, at_ns, is_first, may_walk: self.walkers.may_have(walker) };
+        let contact = Contacted { target, at_ns, is_first, walker: self.secret.hash(&source) };
         self.step(Of::Answers { victim: source }, contact, outcome == Outcome::Unasked);
         let failed = match outcome {
             Outcome::Success | Outcome::HalfOpen | Outcome::Probe => false,
@@ -217,12 +213,16 @@ impl Scans {
     }
 
     /// Adds a contact. Each contact may begin a walk. A walk that begins with a success ends at once and is not stored.
-    fn step(&mut self, of: Of, Contacted { target, at_ns, is_first, may_walk }: Contacted, failed: bool) {
+    fn step(&mut self, of: Of, Contacted { target, at_ns, is_first, walker }: Contacted, failed: bool) {
         let scan = if failed && is_first {
+            self.walkers.add(walker);
             self.walks.entry(of, at_ns, Scan::default)
-        } else {
-            let Some(scan) = may_walk.then(|| self.walks.renew(of, at_ns)).flatten() else { return };
+        } else if self.walkers.may_have(walker)
+            && let Some(scan) = self.walks.renew(of, at_ns)
+        {
             scan
+        } else {
+            return;
         };
         if scan.is_scan && at_ns.saturating_sub(scan.last_ns) > PAUSE_NS.max(PERIODS * scan.gap_ns()) {
             *scan = Scan { was_scan: true, ..Scan::default() };

@@ -171,7 +171,7 @@ impl Sessions {
         if Timers::tick(deadline_ns) < session.due {
             session.due = self.timers.schedule(number, deadline_ns);
         }
-        Some(Standing { renews, ..session.standing(partial, self.rules.initiator, false) })
+        Some(session.standing(partial, self.rules.initiator, false, renews))
     }
 
     fn open(
@@ -201,8 +201,7 @@ impl Sessions {
         };
         let number = self.free.pop().unwrap_or(self.slots.len() as u32);
         session.due = self.timers.schedule(number, self.rules.deadline(&session).0);
-        let standing = session.standing(partial, self.rules.initiator, true);
-        let standing = Standing { renews: partial.packets() > 1, ..standing };
+        let standing = session.standing(partial, self.rules.initiator, true, partial.packets() > 1);
         match self.slots.get_mut(number as usize) {
             Some(slot) => *slot = Some(session),
             None => self.slots.push(Some(session)),

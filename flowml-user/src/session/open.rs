@@ -70,13 +70,13 @@ impl Session {
     }
 
     /// The state after the absorbed partial flow `partial`.
-    pub(super) fn standing(&mut self, partial: &FlowStats, rule: InitiatorRule, new: bool) -> Standing {
+    pub(super) fn standing(&mut self, partial: &FlowStats, rule: InitiatorRule, new: bool, renews: bool) -> Standing {
         for (sent, direction) in self.sent.iter_mut().zip(&partial.directions) {
             *sent |= direction.packets > 0;
         }
         let initiator = self.initiator(rule).unwrap_or_else(|| Initiator::first(&Signs::of(partial))).sender;
         let answered = self.sent[initiator.opposite() as usize];
-        Standing { new, initiator, answered, about_sender: false, renews: false }
+        Standing { new, initiator, answered, about_sender: false, renews }
     }
 
     /// Sets the windows of the open record, if it has started and has none.

@@ -161,10 +161,11 @@ impl Clusters {
 
     /// The centroid of one cluster, one value for each encoded feature.
     pub(crate) fn centroid(&self, cluster: usize) -> impl Iterator<Item = f64> + '_ {
-        (0..self.width).map(move |feature| self.centroids[feature * self.k + cluster])
+        (0..self.width).map(move |feature| self.value(cluster, feature))
     }
 
     /// The value of one encoded feature in the centroid of one cluster.
+    #[inline]
     #[must_use]
     pub(crate) fn value(&self, cluster: usize, feature: usize) -> f64 {
         self.centroids[feature * self.k + cluster]
@@ -181,6 +182,7 @@ impl Clusters {
     }
 
     /// The score of a vector in one cluster at this squared distance from its centroid.
+    #[inline(always)]
     #[must_use]
     pub(crate) fn score(&self, cluster: usize, distance2: f64) -> f64 {
         distance2 * self.precision[cluster] + self.rarity[cluster]
@@ -236,14 +238,13 @@ impl Clusters {
         let half = self.width / 2;
         let mut sums = [0.0; N];
         self.add_parts(&mut sums, vector, first, 0..half);
-        let score = |cluster: usize, distance2: f64| distance2 * self.precision[cluster] + self.rarity[cluster];
         // Sums only grow. Half of the features suffice for clusters that are far away, as most are.
-        if (first..).zip(sums).all(|(cluster, distance2)| score(cluster, distance2) >= best.score) {
+        if (first..).zip(sums).all(|(cluster, distance2)| self.score(cluster, distance2) >= best.score) {
             return N;
         }
         self.add_parts(&mut sums, vector, first, half..self.width);
         for (cluster, distance2) in (first..).zip(sums) {
-            let score = score(cluster, distance2);
+            let score = self.score(cluster, distance2);
             if score < best.score {
                 *best = Nearest { cluster, score, distance2 };
             }

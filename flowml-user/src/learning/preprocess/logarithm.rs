@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_logarithm_of_one_is_zero_and_of_powers_of_two_exact() {
+    fn the_logarithm_of_one_is_zero_and_those_of_powers_of_two_are_precise() {
         assert_eq!(ln(1.0), 0.0);
         for exponent in 1..128 {
             let number = f64::from(exponent).exp2();

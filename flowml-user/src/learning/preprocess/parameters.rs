@@ -11,10 +11,10 @@ pub(super) const CLIP: f64 = 20.0;
 /// The value of a category's encoded feature. Two rows of different categories are `√2` times this apart.
 pub(super) const HOT: f64 = 1.5;
 
-/// The largest magnitude of an encoded feature.
+/// The largest magnitude of an encoded feature of the learner of a run, whose numbers are clipped.
 pub(crate) const LARGEST_ENCODED: f64 = CLIP.max(HOT);
 
-/// The largest magnitude of an encoded feature. Squares and sums of such values are finite.
+/// The largest magnitude of an encoded feature of a table. Squares and sums of such values are finite.
 pub(super) const LARGEST_SLOT: f64 = 1e20;
 
 /// The smallest scales of numbers. They decide what counts as a change.

@@ -5,12 +5,11 @@ use std::io::{self, BufReader};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use flowml_user::engine::learners::Builtin;
-use flowml_user::learning::TrafficModel;
 use flowml_user::learning::fleet::{Merge, Merged, MergedLearner};
 use flowml_user::process::plain::print_lines;
 use flowml_user::process::words::counted;
 
+use super::traffic;
 use crate::args::{Fleet, FleetCommand, MergeArguments};
 
 /// Runs a subcommand.
@@ -23,11 +22,7 @@ pub(crate) fn run(arguments: &Fleet) -> Result<()> {
 }
 
 fn merge(MergeArguments { inputs, parent, output, .. }: &MergeArguments) -> Result<()> {
-    let model = match Builtin::named(parent) {
-        Some(which) => which.model()?,
-        None => TrafficModel::read(parent)?,
-    };
-    let mut merge = Merge::new(model)?;
+    let mut merge = Merge::new(traffic::content(parent)?)?;
     for path in inputs {
         if path.as_os_str() == "-" {
             merge.add("standard input", io::stdin().lock())?;

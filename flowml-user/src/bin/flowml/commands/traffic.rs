@@ -124,12 +124,20 @@ pub(super) async fn run(arguments: &Train) -> Result<()> {
     Ok(())
 }
 
+/// The content of a file of a model of traffic, or of a shipped model.
+///
+/// # Errors
+/// If the file cannot be read, or is not a model of traffic.
+pub(super) fn content(model: &Path) -> Result<TrafficModel> {
+    Ok(match Builtin::named(model) {
+        Some(which) => which.model()?,
+        None => TrafficModel::read(model)?,
+    })
+}
+
 /// The identity of a model file, and its parent if it is a model of a fleet.
 pub(super) fn describe_identity(file: &Path) -> Result<String> {
-    let model = match Builtin::named(file) {
-        Some(which) => which.model()?,
-        None => TrafficModel::read(file)?,
-    };
+    let model = content(file)?;
     let fleet = model.fleet().map(|FleetOrigin { number, parent, rows }| {
         let rows: Vec<String> = rows.iter().map(|(name, rows)| format!("{rows} rows of {name}")).collect();
         format!("model {number} of a fleet, merged from the statistics of {} under {parent}\n", rows.join(" and "))
