@@ -56,10 +56,16 @@ impl Browser {
         let text = std::fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()))?;
         Ok(Opened {
             document: String::from_utf8(output.stdout)?,
-            console: message.lines().filter(|line| line.contains(":CONSOLE:")).map(str::to_owned).collect(),
+            console: message.lines().filter(|line| is_of_page(line)).map(str::to_owned).collect(),
             asked: asked(&text),
         })
     }
+}
+
+/// Whether a line of the browser's log is a message of the page. Pages of the browser itself, such as its start page, are
+/// `chrome://` addresses.
+fn is_of_page(line: &str) -> bool {
+    line.contains(":CONSOLE:") && !line.contains("source: chrome://")
 }
 
 /// The origins of all addresses in a browser's network log.
